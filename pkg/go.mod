@@ -1,0 +1,3 @@
+module github.com/mathmesh/meshd/pkg
+
+go 1.26.0

@@ -1,0 +1,2 @@
+// Package shard is a persistence shard: the accounts of some partitions in one database.
+package shard
