@@ -1,9 +1,23 @@
-// Package jbcd reads and writes the JSON of the Mesh: strict where hostile octets come in
-// (duplicates, depth, size, UTF-8), tolerant of the folded base64 of the published material,
-// exact to the octet where a value must be kept as received.
+// Package jbcd reads and writes the JSON of the Mesh (draft-hallambaker-mesh-protocol §4.4).
+//
+// It is strict where hostile octets come in: one value and nothing after it, valid UTF-8, no lone surrogates,
+// no duplicate member at any level (also inside values that nobody asked for), bounded depth, members and
+// length, integers exactly in int64, base64url without padding. It is tolerant of one thing only, because the
+// published material needs it: raw control characters (but NUL) inside strings, as in folded base64.
+// It is exact to the octet where a value must be kept as received: Raw, Object, Without and With never
+// re-serialise what they were not asked to change, for signatures and digests are over octets.
+//
+// The codec works on the tokens of a scanner (scanner.go) and knows nothing of braces and quotes: a reader of
+// JSON-B or JSON-C is another scanner with the same five methods.
+//
+// Nothing here puts a value into an error: an Error names the member path and the offset.
 package jbcd
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Raw is one JSON value, the octets as received, without surrounding white space.
 type Raw []byte
@@ -14,10 +28,11 @@ type Binary []byte
 // Time is RFC 3339, UTC, whole seconds on writing; fractions and offsets are accepted.
 type Time struct{ time.Time }
 
-// Marshaler writes its own JSON value.
+// Marshaler writes its own JSON value. What it returns must be valid JSON: it goes into the output as it is.
 type Marshaler interface{ MarshalJBCD() ([]byte, error) }
 
-// Unmarshaler reads its own JSON value.
+// Unmarshaler reads its own JSON value. raw is one value that has passed Valid; its memory belongs to the
+// caller of Unmarshal: what is kept is copied.
 type Unmarshaler interface{ UnmarshalJBCD(raw Raw) error }
 
 // Limits bound what Unmarshal accepts before it allocates.
@@ -27,44 +42,60 @@ type Limits struct {
 	Octets  int // length of the input
 }
 
-// DefaultLimits are those of PROTOCOL §1.7: 32 levels; 16 MiB; 1 Mi members.
+// DefaultLimits are those of PROTOCOL §1.7: 32 levels; 16 MiB, twice the largest HTTP body; 1 Mi members,
+// a thousand for each of the thousand envelopes of an Upload.
 var DefaultLimits = Limits{Depth: 32, Members: 1 << 20, Octets: 16 << 20}
 
-// Valid checks data against JSON (raw control characters in strings allowed), limits, UTF-8 and duplicate members; one value, white space around it.
-func Valid(data []byte, l Limits) error { panic("stub") }
-
-// Unmarshal reads data into v (structs with `json:"Name,omitempty"` tags, exact case; unknown members ignored; null = absent;
-// int64/bool/string/slices/pointers/structs/Raw/Binary/Time/Unmarshaler; embedded structs are flattened). A wrong JSON type is an error naming the member path.
-func Unmarshal(data []byte, v any) error { panic("stub") }
-
-// UnmarshalLimits is Unmarshal with other limits.
-func UnmarshalLimits(data []byte, v any, l Limits) error { panic("stub") }
-
-// Marshal writes v compactly; members with the zero value are left out when tagged omitempty.
-func Marshal(v any) ([]byte, error) { panic("stub") }
-
-// Member is one member of an object, name decoded, value raw.
-type Member struct {
-	Name  string
-	Start int // offset of the member (its name's quote) in the input
-	End   int // offset after its value
-	Value Raw
+// Error says where the input is not what was asked for. It never holds octets of a value.
+type Error struct {
+	Path   string // members from the outermost, as in Updates[3].Index; unknown members are not named
+	Offset int    // octets from the start of the input
+	Reason string
+	Err    error // of an Unmarshaler
 }
 
-// Object splits an object into its members; duplicates are refused.
-func Object(raw []byte) ([]Member, error) { panic("stub") }
+// Error implements error.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("jbcd: ")
+	if e.Path != "" {
+		b.WriteString(e.Path)
+		b.WriteString(": ")
+	}
+	if e.Err != nil {
+		fmt.Fprintf(&b, "%v (in the value at offset %d)", e.Err, e.Offset)
+	} else {
+		fmt.Fprintf(&b, "%s (offset %d)", e.Reason, e.Offset)
+	}
+	return b.String()
+}
 
-// Array splits an array into its elements.
-func Array(raw []byte) ([]Raw, error) { panic("stub") }
+// Unwrap returns the error of the Unmarshaler, if any.
+func (e *Error) Unwrap() error { return e.Err }
 
-// Tagged splits {"Tag": value}: an object with exactly one member (TStruct).
-func Tagged(raw []byte) (tag string, value Raw, err error) { panic("stub") }
+// within puts a member or an index in front of the path of err.
+func within(err error, element string) error {
+	e, ok := err.(*Error)
+	if !ok {
+		return &Error{Path: element, Err: err}
+	}
+	switch {
+	case e.Path == "":
+		e.Path = element
+	case e.Path[0] == '[':
+		e.Path = element + e.Path
+	default:
+		e.Path = element + "." + e.Path
+	}
+	return e
+}
 
-// Tag writes {"tag": value}.
-func Tag(tag string, value any) ([]byte, error) { panic("stub") }
-
-// Without returns object raw without the named members; everything else stays as received.
-func Without(raw []byte, names ...string) ([]byte, error) { panic("stub") }
-
-// With returns object raw with members appended last. The names must not be present.
-func With(raw []byte, members ...Member) ([]byte, error) { panic("stub") }
+// inValue turns an error from the octets of a value that begins at offset into one of the whole input.
+func inValue(err error, offset int) error {
+	if e, ok := err.(*Error); ok {
+		moved := *e
+		moved.Offset += offset
+		return &moved
+	}
+	return &Error{Offset: offset, Err: err}
+}

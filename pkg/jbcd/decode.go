@@ -1,0 +1,213 @@
+package jbcd
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"reflect"
+	"strconv"
+	"time"
+)
+
+// Unmarshal reads data into v (structs with `json:"Name,omitempty"` tags, exact case; unknown members ignored, but
+// checked; null = absent; integers/bool/string/slices/pointers/structs/Raw/Binary/Time/Unmarshaler; embedded structs are
+// flattened). A wrong JSON type is an *Error naming the member path. Nothing in v shares the memory of data. After an
+// error v is partly filled and of no use.
+func Unmarshal(data []byte, v any) error { return UnmarshalLimits(data, v, DefaultLimits) }
+
+// UnmarshalLimits is Unmarshal with other limits.
+func UnmarshalLimits(data []byte, v any, l Limits) error {
+	target := reflect.ValueOf(v)
+	if target.Kind() != reflect.Pointer || target.IsNil() {
+		return errors.New("jbcd: Unmarshal needs a pointer")
+	}
+	p := planOf(target.Type().Elem())
+	if p.err != nil {
+		return p.err
+	}
+	s := new(scanner)
+	if err := s.init(data, l); err != nil {
+		return err
+	}
+	t, err := s.value()
+	if err != nil {
+		return err
+	}
+	if t.kind == kindNull {
+		return s.fail(t.start, "want a value, have null")
+	}
+	if err := p.read(s, t, target.Elem()); err != nil {
+		return err
+	}
+	return s.finish()
+}
+
+func wrongKind(s *scanner, t token, want string) error {
+	return s.fail(t.start, "want "+want+", have "+t.kind.String())
+}
+
+func (f *fields) read(s *scanner, t token, v reflect.Value) error {
+	if t.kind != kindObject {
+		return wrongKind(s, t, "an object")
+	}
+	next := 0 // members mostly come in the order of the fields
+	for {
+		name, more, err := s.name()
+		if err != nil || !more {
+			return err
+		}
+		text := s.text(name)
+		i := next
+		if i >= len(f.list) || f.list[i].name != string(text) {
+			var known bool
+			if i, known = f.byName[string(text)]; !known {
+				if _, err := s.raw(); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		next = i + 1
+		fd := &f.list[i]
+		vt, err := s.value()
+		if err == nil && vt.kind != kindNull {
+			err = fd.plan().read(s, vt, fd.in(v))
+		}
+		if err != nil {
+			return within(err, fd.name)
+		}
+	}
+}
+
+func readSlice(s *scanner, t token, v reflect.Value, elem *plan) error {
+	if t.kind != kindArray {
+		return wrongKind(s, t, "an array")
+	}
+	if elem.err != nil {
+		return elem.err
+	}
+	v.SetZero()
+	zero := reflect.Zero(v.Type().Elem())
+	for i := 0; ; i++ {
+		more, err := s.element()
+		if err != nil {
+			return within(err, "["+strconv.Itoa(i)+"]")
+		}
+		if !more {
+			break
+		}
+		vt, err := s.value()
+		if err == nil {
+			if vt.kind == kindNull {
+				err = wrongKind(s, vt, "an element")
+			} else {
+				v.Set(reflect.Append(v, zero))
+				err = elem.read(s, vt, v.Index(i))
+			}
+		}
+		if err != nil {
+			return within(err, "["+strconv.Itoa(i)+"]")
+		}
+	}
+	if v.IsNil() {
+		v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+	}
+	return nil
+}
+
+func readString(s *scanner, t token, v reflect.Value) error {
+	if t.kind != kindString {
+		return wrongKind(s, t, "a string")
+	}
+	v.SetString(string(s.text(t)))
+	return nil
+}
+
+func readBool(s *scanner, t token, v reflect.Value) error {
+	if t.kind != kindTrue && t.kind != kindFalse {
+		return wrongKind(s, t, "a boolean")
+	}
+	v.SetBool(t.kind == kindTrue)
+	return nil
+}
+
+// readInt takes digits only: 3.0 and 1e2 are numbers, but nobody writes an index so.
+func readInt(s *scanner, t token, v reflect.Value) error {
+	if t.kind != kindNumber {
+		return wrongKind(s, t, "an integer")
+	}
+	n, err := strconv.ParseInt(string(s.data[t.start:t.end]), 10, v.Type().Bits())
+	if err != nil {
+		return s.fail(t.start, "want an integer of "+strconv.Itoa(v.Type().Bits())+" bits")
+	}
+	v.SetInt(n)
+	return nil
+}
+
+func readRaw(s *scanner, t token, v reflect.Value) error {
+	raw, err := s.rest(t)
+	if err != nil {
+		return err
+	}
+	v.SetBytes(bytes.Clone(raw))
+	return nil
+}
+
+func readOwn(s *scanner, t token, v reflect.Value) error {
+	raw, err := s.rest(t)
+	if err != nil {
+		return err
+	}
+	if err := v.Addr().Interface().(Unmarshaler).UnmarshalJBCD(raw); err != nil {
+		start := t.start
+		if t.kind == kindString {
+			start--
+		}
+		return inValue(err, start)
+	}
+	return nil
+}
+
+func readBinary(s *scanner, t token, v reflect.Value) error {
+	if t.kind != kindString {
+		return wrongKind(s, t, "base64url")
+	}
+	octets, ok := DecodeBase64(s.text(t))
+	if !ok {
+		return s.fail(t.start, "not base64url without padding")
+	}
+	v.SetBytes(octets)
+	return nil
+}
+
+// DecodeBase64 decodes base64url without padding, white space dropped (D-44); false when text is anything else,
+// also when the bits left over at the end are not zero: octets have one text.
+func DecodeBase64(text []byte) ([]byte, bool) {
+	if bytes.ContainsAny(text, " \t\r\n") {
+		packed := make([]byte, 0, len(text))
+		for _, c := range text {
+			if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+				packed = append(packed, c)
+			}
+		}
+		text = packed
+	}
+	out := make([]byte, base64.RawURLEncoding.DecodedLen(len(text)))
+	n, err := base64.RawURLEncoding.Strict().Decode(out, text)
+	if err != nil {
+		return nil, false
+	}
+	return out[:n], true
+}
+
+func readTime(s *scanner, t token, v reflect.Value) error {
+	if t.kind != kindString {
+		return wrongKind(s, t, "a time")
+	}
+	var at time.Time
+	if err := at.UnmarshalText(s.text(t)); err != nil {
+		return s.fail(t.start, "not an RFC 3339 time")
+	}
+	v.Field(0).Set(reflect.ValueOf(at.UTC()))
+	return nil
+}

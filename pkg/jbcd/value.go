@@ -1,0 +1,212 @@
+package jbcd
+
+import (
+	"bytes"
+	"slices"
+)
+
+// Valid checks data against JSON (raw control characters in strings allowed, but NUL), limits, UTF-8 and duplicate
+// members; one value, white space around it.
+func Valid(data []byte, l Limits) error {
+	var s scanner
+	if err := s.init(data, l); err != nil {
+		return err
+	}
+	t, err := s.value()
+	if err != nil {
+		return err
+	}
+	if err := s.skip(t); err != nil {
+		return err
+	}
+	return s.finish()
+}
+
+// Member is one member of an object, name decoded, value raw.
+type Member struct {
+	Name  string
+	Start int // offset of the member (its name's quote) in the input
+	End   int // offset after its value
+	Value Raw
+}
+
+// Object splits an object into its members; duplicates are refused, also inside the values. The values share the
+// memory of raw.
+func Object(raw []byte) ([]Member, error) {
+	members, _, err := object(raw)
+	return members, err
+}
+
+// object also returns the offset after the opening brace.
+func object(raw []byte) ([]Member, int, error) {
+	var s scanner
+	if err := s.init(raw, DefaultLimits); err != nil {
+		return nil, 0, err
+	}
+	t, err := s.value()
+	if err != nil {
+		return nil, 0, err
+	}
+	if t.kind != kindObject {
+		return nil, 0, s.fail(t.start, "want an object, have "+t.kind.String())
+	}
+	open := t.end
+	var members []Member
+	for {
+		name, more, err := s.name()
+		if err != nil {
+			return nil, 0, err
+		}
+		if !more {
+			return members, open, s.finish()
+		}
+		m := Member{Name: string(s.text(name)), Start: name.start - 1}
+		if m.Value, err = s.raw(); err != nil {
+			return nil, 0, err
+		}
+		m.End = s.pos
+		members = append(members, m)
+	}
+}
+
+// Array splits an array into its elements, which share the memory of raw.
+func Array(raw []byte) ([]Raw, error) {
+	var s scanner
+	if err := s.init(raw, DefaultLimits); err != nil {
+		return nil, err
+	}
+	t, err := s.value()
+	if err != nil {
+		return nil, err
+	}
+	if t.kind != kindArray {
+		return nil, s.fail(t.start, "want an array, have "+t.kind.String())
+	}
+	var elements []Raw
+	for {
+		more, err := s.element()
+		if err != nil {
+			return nil, err
+		}
+		if !more {
+			return elements, s.finish()
+		}
+		e, err := s.raw()
+		if err != nil {
+			return nil, err
+		}
+		elements = append(elements, e)
+	}
+}
+
+// raw reads a whole value and returns its octets.
+func (s *scanner) raw() (Raw, error) {
+	t, err := s.value()
+	if err != nil {
+		return nil, err
+	}
+	return s.rest(t)
+}
+
+// rest returns the octets of the value that began with t.
+func (s *scanner) rest(t token) (Raw, error) {
+	if err := s.skip(t); err != nil {
+		return nil, err
+	}
+	start := t.start
+	if t.kind == kindString {
+		start--
+	}
+	return Raw(s.data[start:s.pos:s.pos]), nil
+}
+
+// Tagged splits {"Tag": value}: an object with exactly one member (TStruct).
+func Tagged(raw []byte) (tag string, value Raw, err error) {
+	members, err := Object(raw)
+	if err != nil {
+		return "", nil, err
+	}
+	if len(members) != 1 {
+		return "", nil, &Error{Reason: "want exactly one member, the tag"}
+	}
+	return members[0].Name, members[0].Value, nil
+}
+
+// Tag writes {"tag": value}.
+func Tag(tag string, value any) ([]byte, error) {
+	out := append([]byte{'{'}, nil...)
+	out, err := appendString(out, tag)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, ':')
+	if out, err = appendValue(out, value); err != nil {
+		return nil, within(err, tag)
+	}
+	return append(out, '}'), nil
+}
+
+// Without returns object raw without the named members; everything else stays as received. Names that are not
+// there are no error. The result has memory of its own.
+func Without(raw []byte, names ...string) ([]byte, error) {
+	members, open, err := object(raw)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, 0, len(raw))
+	kept := 0    // input up to here is dealt with
+	last := open // end of the last member that stays
+	for i, m := range members {
+		switch {
+		case !slices.Contains(names, m.Name):
+			out = append(out, raw[kept:m.End]...)
+			kept, last = m.End, m.End
+		case last == open: // nothing before it stays: the comma after it goes
+			if i == 0 {
+				out = append(out, raw[:m.Start]...)
+			}
+			kept = m.End
+			if i+1 < len(members) {
+				kept = members[i+1].Start
+			}
+		default: // the comma before it goes
+			kept = m.End
+		}
+	}
+	return append(out, raw[kept:]...), nil
+}
+
+// With returns object raw with members appended last, each as `,"Name":Value` right after the last one, so that
+// Without gives back raw. The names must not be present. Start and End are not used.
+func With(raw []byte, members ...Member) ([]byte, error) {
+	have, at, err := object(raw)
+	if err != nil {
+		return nil, err
+	}
+	n := len(raw)
+	for _, m := range members {
+		n += len(m.Name) + len(m.Value) + 4
+	}
+	if len(have) > 0 {
+		at = have[len(have)-1].End
+	}
+	out := append(make([]byte, 0, n), raw[:at]...)
+	for i, m := range members {
+		same := func(h Member) bool { return h.Name == m.Name }
+		if slices.ContainsFunc(have, same) || slices.ContainsFunc(members[:i], same) {
+			return nil, within(&Error{Offset: at, Reason: "the member is there already"}, m.Name)
+		}
+		if err := Valid(m.Value, DefaultLimits); err != nil {
+			return nil, within(err, m.Name)
+		}
+		if i > 0 || len(have) > 0 {
+			out = append(out, ',')
+		}
+		if out, err = appendString(out, m.Name); err != nil {
+			return nil, err
+		}
+		out = append(out, ':')
+		out = append(out, bytes.TrimSpace(m.Value)...)
+	}
+	return append(out, raw[at:]...), nil
+}
