@@ -1,0 +1,109 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/mathmesh/meshd/pkg/mesh"
+	shardpb "github.com/mathmesh/meshd/proto/mesh/shard/v1"
+	"github.com/mathmesh/meshd/services/internal/shardmap"
+)
+
+// callTimeout bounds a call whose caller set no deadline: what a Mesh transaction may take (PROTOCOL §1.7), doubled for
+// the retry after a WrongShard.
+const callTimeout = 10 * time.Second
+
+// Router finds the shard of an account and calls it; WrongShard refreshes the map and is tried once more.
+type Router struct {
+	source shardmap.Source
+	dial   func(target string) (*grpc.ClientConn, error)
+
+	mu    sync.Mutex
+	conns map[string]*grpc.ClientConn // by target
+}
+
+// NewRouter makes a Router; dial opens the connection to a shard's target.
+func NewRouter(source shardmap.Source, dial func(target string) (*grpc.ClientConn, error)) *Router {
+	return &Router{source: source, dial: dial, conns: make(map[string]*grpc.ClientConn)}
+}
+
+// Accounts calls f with the client of the shard that has the address. Errors are *mesh.Error. f may run twice: the
+// second time with the client of another shard.
+func (r *Router) Accounts(ctx context.Context, address string, f func(context.Context, shardpb.AccountsServiceClient) error) error {
+	return r.call(ctx, "rpc.Accounts", shardmap.Of(address), func(ctx context.Context, cc *grpc.ClientConn) error {
+		return f(ctx, shardpb.NewAccountsServiceClient(cc))
+	})
+}
+
+// Admin calls f with the admin client of the shard that has the address.
+func (r *Router) Admin(ctx context.Context, address string, f func(context.Context, shardpb.AdminServiceClient) error) error {
+	return r.call(ctx, "rpc.Admin", shardmap.Of(address), func(ctx context.Context, cc *grpc.ClientConn) error {
+		return f(ctx, shardpb.NewAdminServiceClient(cc))
+	})
+}
+
+func (r *Router) call(ctx context.Context, op string, partition uint16, f func(context.Context, *grpc.ClientConn) error) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+	}
+	err := r.once(ctx, op, partition, f)
+	if mesh.KindOf(err) != mesh.WrongShard {
+		return err
+	}
+	if refreshErr := r.source.Refresh(); refreshErr != nil {
+		return mesh.E(op, mesh.WrongShard, errors.Join(err, refreshErr))
+	}
+	return r.once(ctx, op, partition, f)
+}
+
+func (r *Router) once(ctx context.Context, op string, partition uint16, f func(context.Context, *grpc.ClientConn) error) error {
+	shard, ok := r.source.Map().Lookup(partition)
+	if !ok {
+		return mesh.Errorf(op, mesh.Internal, "partition %d is not in the map", partition)
+	}
+	cc, err := r.conn(shard.Target)
+	if err != nil {
+		return mesh.E(op, mesh.Internal, err)
+	}
+	return FromStatus(op, f(ctx, cc))
+}
+
+func (r *Router) conn(target string) (*grpc.ClientConn, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if cc := r.conns[target]; cc != nil {
+		return cc, nil
+	}
+	cc, err := r.dial(target)
+	if err != nil {
+		return nil, err
+	}
+	r.conns[target] = cc
+	return cc, nil
+}
+
+// Ready says whether the router has a map; it never asks peers.
+func (r *Router) Ready() error {
+	if r.source.Map() == nil {
+		return errors.New("no shard map")
+	}
+	return nil
+}
+
+// Close closes the connections; calls that are going on fail.
+func (r *Router) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for target, cc := range r.conns {
+		errs = append(errs, cc.Close())
+		delete(r.conns, target)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,157 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc/filters"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"github.com/mathmesh/meshd/pkg/mesh"
+)
+
+const (
+	// maxMessage bounds one message: a Download may carry 16 MiB of payload (PROTOCOL §1.7) and 10,000 headers and
+	// trailers of about 1 KiB; twice the payload is room for both.
+	maxMessage = 32 << 20
+	// minRemaining: with less left, the caller is gone before the database has answered.
+	minRemaining = 30 * time.Millisecond
+	// shave makes the inner deadline pass first, so that the role that was slow reports it.
+	shave = 10 * time.Millisecond
+	// connAge: a client resolves names anew only when a connection ends; new processes get load within five minutes.
+	connAge = 5 * time.Minute
+	// connGrace lets the calls of an ending connection finish: the longest deadline that a gateway sets, and some.
+	connGrace = 30 * time.Second
+	// keepaliveTime finds dead peers behind silent firewalls well before the usual 5 min of a NAT table.
+	keepaliveTime = 60 * time.Second
+	// streams bounds what one client connection may have going at once; more waits at the client.
+	streams = 1024
+)
+
+// Options are the same for a server and a client.
+type Options struct {
+	Identity *Identity
+	Log      *slog.Logger
+	Tracer   trace.TracerProvider // nil: the global one, which does nothing unless set
+	Meter    metric.MeterProvider
+}
+
+func (o Options) otel() []otelgrpc.Option {
+	opts := []otelgrpc.Option{
+		otelgrpc.WithPropagators(propagation.TraceContext{}),
+		otelgrpc.WithFilter(filters.Not(filters.HealthCheck())), // probes would drown the rest
+	}
+	if o.Tracer != nil {
+		opts = append(opts, otelgrpc.WithTracerProvider(o.Tracer))
+	}
+	if o.Meter != nil {
+		opts = append(opts, otelgrpc.WithMeterProvider(o.Meter))
+	}
+	return opts
+}
+
+// NewServer makes a gRPC server that serves only our roles, each its own services.
+func NewServer(o Options) *grpc.Server {
+	return grpc.NewServer(
+		grpc.Creds(o.Identity.ServerCredentials()),
+		grpc.StatsHandler(otelgrpc.NewServerHandler(o.otel()...)),
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxSendMsgSize(maxMessage),
+		grpc.MaxConcurrentStreams(streams),
+		grpc.SharedWriteBuffer(true), // idle connections hold no buffer
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionAge:      connAge,
+			MaxConnectionAgeGrace: connGrace,
+			Time:                  keepaliveTime,
+		}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
+		grpc.ChainUnaryInterceptor(recoverUnary(o.Log), allowUnary, faultUnary(o.Log), deadlineUnary),
+		grpc.ChainStreamInterceptor(recoverStream(o.Log), allowStream),
+	)
+}
+
+func allowUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if err := authorize(ctx, info.FullMethod); err != nil {
+		return nil, err
+	}
+	return next(ctx, req)
+}
+
+func allowStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if err := authorize(ss.Context(), info.FullMethod); err != nil {
+		return err
+	}
+	return next(srv, ss)
+}
+
+func recoverUnary(log *slog.Logger) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (_ any, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = panicked(ctx, log, info.FullMethod, p)
+			}
+		}()
+		return next(ctx, req)
+	}
+}
+
+func recoverStream(log *slog.Logger) grpc.StreamServerInterceptor {
+	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = panicked(ss.Context(), log, info.FullMethod, p)
+			}
+		}()
+		return next(srv, ss)
+	}
+}
+
+// panicked logs the stack and the type of the value, not the value: it may hold a request.
+func panicked(ctx context.Context, log *slog.Logger, method string, p any) error {
+	what := fmt.Sprintf("%T", p)
+	if err, ok := p.(interface{ RuntimeError() }); ok {
+		what = err.(error).Error() // an index, a nil pointer: no user data
+	}
+	log.ErrorContext(ctx, "panic", "method", method, "panic", what, "stack", string(debug.Stack()))
+	return ToStatus(mesh.E("rpc", mesh.Internal, nil))
+}
+
+// faultUnary is the one place where an error leaves the role: the text of an Internal one stays in the log.
+func faultUnary(log *slog.Logger) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		resp, err := next(ctx, req)
+		if err == nil {
+			return resp, nil
+		}
+		var e *mesh.Error
+		if !errors.As(err, &e) && ctx.Err() == nil || e != nil && e.Kind == mesh.Internal {
+			log.ErrorContext(ctx, "call failed", "method", info.FullMethod, "err", err)
+		}
+		return nil, ToStatus(err)
+	}
+}
+
+// deadlineUnary refuses calls without a deadline, and with too little left.
+func deadlineUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return nil, status.Errorf(codes.InvalidArgument, "%s: every call needs a deadline", info.FullMethod)
+	}
+	if time.Until(deadline) < minRemaining {
+		return nil, mesh.E(info.FullMethod, mesh.Overloaded, context.DeadlineExceeded)
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-shave))
+	defer cancel()
+	return next(ctx, req)
+}
