@@ -1,6 +1,18 @@
 // Package udf implements Uniform Data Fingerprints (draft-hallambaker-mesh-udf):
 // the names by which the Mesh calls keys, digests, nonces, secrets and seeds.
+//
+// A UDF is a type octet and data, presented as base32 in groups of four. What the draft's text and the published
+// vectors say differently is decided by the vectors.
+//
+// Nothing here is constant time but the HMACs and HKDFs of the standard library; presenting and parsing a
+// secret as text, and Split and Combine, are not.
 package udf
+
+import (
+	"encoding/base32"
+	"errors"
+	"strings"
+)
 
 // Type octets, the first octet of every UDF.
 const (
@@ -14,44 +26,81 @@ const (
 	TypeSeed  = 0xC8 // Z…
 )
 
+// Precisions, in bits of presentation.
+const (
+	// Bits is the default of a fingerprint: 28 characters, 132 bits of digest.
+	Bits = 140
+	// LongBits is that of locators and envelope ids, which must not collide even for those who choose the content.
+	LongBits = 280
+	// ResponseBits is that of RESPONSEID (DATA §9.3).
+	ResponseBits = 128
+)
+
+const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+var encoding = base32.StdEncoding.WithPadding(base32.NoPadding)
+
 // Encode presents octets (type octet first) as base32 in groups of four, cut to bits (0: all).
-func Encode(octets []byte, bits int) string { panic("stub") }
-
-// Decode is the inverse of Encode; case, dashes and left-over bits are dropped.
-func Decode(text string) ([]byte, error) { panic("stub") }
-
-// Content returns the 65 octets (type with compression class, 64 of digest) of a SHA-2-512 content digest.
-func Content(contentType string, data []byte) []byte { panic("stub") }
-
-// MAC returns the octets (type octet 0, 64 of HMAC-SHA-512) of an A-type UDF over the concatenation of data.
-func MAC(key []byte, data ...[]byte) []byte { panic("stub") }
-
-// SymmetricKey is SYMKEYID (DATA §9.5): the identifier of a master key or ticket secret, always EBQ….
-func SymmetricKey(key []byte) string { panic("stub") }
-
-// EnvelopeID is ENVELOPEID(id), 280 bits (DATA §9.2).
-func EnvelopeID(id string) string { panic("stub") }
-
-// ResponseID is RESPONSEID(id), 128 bits (DATA §9.3).
-func ResponseID(id string) string { panic("stub") }
-
-// NewNonce returns a fresh N-type UDF of 132 random bits.
-func NewNonce() string { panic("stub") }
-
-// Seed is a Z-type UDF: 2 octets of key specifier and a secret, from which keys are derived (DATA §9.6).
-type Seed struct {
-	Specifier uint16
-	Secret    []byte
+// The bits are rounded up to a whole character.
+func Encode(octets []byte, bits int) string {
+	text := encoding.EncodeToString(octets)
+	if n := (bits + 4) / 5; bits > 0 && n < len(text) {
+		text = text[:n]
+	}
+	var b strings.Builder
+	b.Grow(len(text) + len(text)/4)
+	for i := 0; i < len(text); i += 4 {
+		if i > 0 {
+			b.WriteByte('-')
+		}
+		b.WriteString(text[i:min(i+4, len(text))])
+	}
+	return b.String()
 }
 
-// NewSeed makes a seed with 256 random bits.
-func NewSeed(specifier uint16) Seed { panic("stub") }
+// errText is the one error of Decode: the text may be a secret.
+var errText = errors.New("udf: not the text of a UDF")
 
-// ParseSeed reads the Z… text form.
-func ParseSeed(text string) (Seed, error) { panic("stub") }
+// Decode is the inverse of Encode; case, dashes and left-over bits are dropped.
+func Decode(text string) ([]byte, error) {
+	octets := make([]byte, 0, len(text)*5/8)
+	var acc, n uint
+	for i := range len(text) {
+		c := text[i]
+		if c == '-' {
+			continue
+		}
+		if 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		v := strings.IndexByte(alphabet, c)
+		if v < 0 {
+			return nil, errText
+		}
+		acc, n = acc<<5|uint(v), n+5
+		if n >= 8 {
+			n -= 8
+			octets = append(octets, byte(acc>>n))
+			acc &= 1<<n - 1
+		}
+	}
+	if len(octets) == 0 {
+		return nil, errText
+	}
+	return octets, nil
+}
 
-// String is the Z… text form, all characters.
-func (s Seed) String() string { panic("stub") }
+// decodeType is Decode for one type; it returns the octets after the type octet.
+func decodeType(text string, want byte) ([]byte, error) {
+	octets, err := Decode(text)
+	if err != nil {
+		return nil, err
+	}
+	if octets[0] != want || len(octets) == 1 {
+		return nil, errText
+	}
+	return octets[1:], nil
+}
 
-// Derive returns n octets for the algorithm specifier and label ("Sign", "Encrypt", "Authenticate" or "").
-func (s Seed) Derive(specifier uint16, label string, n int) []byte { panic("stub") }
+// Secret returns the octets of an E-type UDF after its type octet: a PIN, the secret of a publication, the key of an EARL.
+func Secret(text string) ([]byte, error) { return decodeType(text, TypeKey) }
