@@ -1,5 +1,12 @@
 // Package dare implements DARE envelopes and containers (draft-hallambaker-mesh-dare): signed, encrypted
 // and chained data whose octets are kept as they were received.
+//
+// What a signature proves: the payload octets as carried, nothing else. Header, ContentMetaData, recipients and
+// order prove nothing by themselves; a catalog entry of ours binds its ContentMetaData as additional data of the
+// payload's encryption (Options.MetaAAD). Encryption with A256GCM is authentic towards those who know the master
+// key; A256CBC, read for old material only, is not.
+//
+// Where the draft's text and the published vectors differ the vectors decide: docs/divergences.md.
 package dare
 
 import (
@@ -8,7 +15,7 @@ import (
 )
 
 // Envelope is a DARE envelope: three elements, kept as octets. Trailer is nil when absent.
-// As a JSON value it is a bare array [header, "payload", trailer]; it implements jbcd.Marshaler and jbcd.Unmarshaler.
+// Payload is empty when there is none. As a JSON value it is a bare array [header, "payload", trailer]; it implements jbcd.Marshaler and jbcd.Unmarshaler.
 type Envelope struct {
 	Header  []byte // JSON object text, exactly as received or written
 	Payload []byte // decoded octets
@@ -79,55 +86,3 @@ type KeyValue struct {
 	Key   string `json:"Key,omitempty"`
 	Value string `json:"Value,omitempty"`
 }
-
-// Parse reads one envelope in JSON (DefaultLimits; header at most 64 KiB).
-func Parse(data []byte) (*Envelope, error) { panic("stub") }
-
-// MarshalJBCD writes the bare array, payload base64url unfolded, header and trailer as they are.
-func (e *Envelope) MarshalJBCD() ([]byte, error) { panic("stub") }
-
-// UnmarshalJBCD reads the bare array.
-func (e *Envelope) UnmarshalJBCD(raw jbcd.Raw) error { panic("stub") }
-
-// ParseHeader decodes the header.
-func (e *Envelope) ParseHeader() (*Header, error) { panic("stub") }
-
-// ParseTrailer decodes the trailer (an empty Header when absent).
-func (e *Envelope) ParseTrailer() (*Header, error) { panic("stub") }
-
-// ParseMeta decodes header.ContentMetaData (zero when absent).
-func (h *Header) ParseMeta() (*ContentMeta, error) { panic("stub") }
-
-// Digest is the PayloadDigest: SHA-2-512 of the payload octets as carried.
-func (e *Envelope) Digest() []byte { panic("stub") }
-
-// Signatures returns the signatures of header or trailer.
-func (e *Envelope) Signatures() ([]Signature, error) { panic("stub") }
-
-// CheckDigest compares the payload with a written PayloadDigest (header or trailer), if any.
-func (e *Envelope) CheckDigest() error { panic("stub") }
-
-// Verify checks that one signature of e is by key and valid over the payload digest.
-func (e *Envelope) Verify(key keys.PublicKey) error { panic("stub") }
-
-// Options say how New makes an envelope.
-type Options struct {
-	Header     Header          // members to write besides those made here (EnvelopeID, …)
-	Meta       *ContentMeta    // written as ContentMetaData
-	Recipients []keys.PublicKey // encrypt to these (A256GCM, D-46)
-	MasterKey  []byte          // or encrypt under this master key (kid = SYMKEYID, no recipients)
-	MetaAAD    bool            // aad = octets of ContentMeta (catalog entries, D-57)
-	Digest     bool            // write PayloadDigest in the trailer
-	Holder     keys.Holder     // signs with
-	SignKIDs   []string        // these keys (implies Digest)
-	Credential []*Envelope     // Credential member of the first signature (D-29, D-57 b)
-}
-
-// New makes an envelope of plain; encrypts, then digests, then signs.
-func New(plain []byte, o Options) (*Envelope, error) { panic("stub") }
-
-// Open decrypts the payload with a key that h holds (or returns it when not encrypted). Reads A256GCM and A256CBC, both wrap infos (D-46), aad = ContentMeta octets then empty (D-57).
-func (e *Envelope) Open(h keys.Holder) ([]byte, error) { panic("stub") }
-
-// OpenWith decrypts under a master key.
-func (e *Envelope) OpenWith(masterKey []byte) ([]byte, error) { panic("stub") }
