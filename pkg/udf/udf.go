@@ -47,6 +47,16 @@ func Encode(octets []byte, bits int) string {
 	if n := (bits + 4) / 5; bits > 0 && n < len(text) {
 		text = text[:n]
 	}
+	return group(text)
+}
+
+// Canonical is the form in which fingerprints are compared: upper case, a dash after every four characters. Text that
+// is none comes out as something that equals none.
+func Canonical(text string) string {
+	return group(strings.ToUpper(strings.ReplaceAll(text, "-", "")))
+}
+
+func group(text string) string {
 	var b strings.Builder
 	b.Grow(len(text) + len(text)/4)
 	for i := 0; i < len(text); i += 4 {
