@@ -8,45 +8,80 @@ import (
 // Store is the persistence of one shard: the verbs of the protocol, each atomic and durable when it returns.
 //
 // Common contract. Every writing verb takes the fence of its partition first (docs/design.md, Partitions): a partition
-// that is not open gives mesh.WrongShard (moved or unknown) or mesh.Overloaded (frozen). Then, in the same transaction:
-// the account (absent or deleted: mesh.UnknownAccount; pending: mesh.AccountPending; blocked: mesh.NotAuthorized unless the
-// verb only reads; redirect record: mesh.Redirect with the first address as text), the caller's epoch when it is not 0
-// (different: mesh.TicketExpired), the caller's device by Caller.AuthKID (no current row: mesh.NotAuthorized; the creating
-// device has every right until mmm_Device exists), the rights that the verb names. Writing verbs are idempotent by
-// (Caller.Domain, Caller.AuthKID, Caller.RequestID) for DedupLife: the same RequestDigest gives the stored outcome and writes
-// nothing, another gives mesh.Conflict. Errors are *mesh.Error; driver text never leaves the implementation.
+// that is not open gives mesh.WrongShard (moved or unknown) or mesh.Overloaded (frozen); a reading verb is refused by a moved
+// or unknown partition only. Then, in the same transaction and in this order:
 //
-// Byte slices given belong to the caller and are not kept; those returned belong to the caller.
+//   - the account: absent or deleted: mesh.UnknownAccount; pending: mesh.AccountPending; redirect record: mesh.Redirect with
+//     the first address as text; blocked: mesh.NotAuthorized, but for Status and Read; Caller.ProfileUDF given and not the
+//     account's: mesh.NotAuthorized;
+//   - the caller's epoch when it is not 0: mesh.TicketExpired when it is not the account's;
+//   - the caller's device. Caller.AuthKID proves which device it is: it may be any authentication key that an entry of the
+//     device has named since the device was last added, and the rights are those of the device's current entry. No such device,
+//     or one that was removed: mesh.NotAuthorized. The creating device has every right while mmm_Device has no entry;
+//   - the rights that the verb names: mesh.NotAuthorized;
+//   - deduplication. A request that came to a result before, refusals of single entries included, is remembered for at least
+//     DedupLife by (Caller.Domain, Caller.AuthKID, Caller.RequestID) within the partition: the same RequestDigest gives the
+//     stored outcome and writes nothing, another gives mesh.Conflict. An empty RequestID is not remembered, nor is a request
+//     that ended in an error: it changed nothing.
+//
+// Writers of one account wait for each other, readers wait for nobody. Arrival times are whole seconds of the store's clock.
+// Errors are *mesh.Error. A store that is away, busy or out of the caller's time gives mesh.Overloaded, anything unforeseen
+// mesh.Internal, with the driver's text in the chain for the log only.
+//
+// Byte slices given belong to the caller and are not kept; those returned belong to the caller. Safe for concurrent use.
 type Store interface {
 	// Resolve returns the account entry of an address, deleted ones (tombstones) included; mesh.UnknownAccount when it never was.
 	Resolve(ctx context.Context, partition uint16, address string) (*Account, error)
 
-	// Check says whether the caller is a current device of Account with Right. It writes nothing.
+	// Check says whether the caller is a current device of Account with Right (0: any). It writes nothing.
 	Check(ctx context.Context, q CheckQuery) error
 
 	// Create binds an address: account row, frame in mmms_Account of the partition, mmm_Inbound, mmm_Outbound, mmm_Local with
-	// frame 0, the initial updates. Exactly one of concurrent creators wins. An address that exists: same ProfileUDF, same
-	// MeshUDF and not newer → Created=false, nothing changed; newer Updated → replaces the profiles when Replace allows it
-	// (Admin of a current device, Fresh), else mesh.TicketExpired; another MeshUDF → mesh.ProfileInvalid;
-	// another ProfileUDF, also of a tombstone in quarantine → mesh.AccountRegistered.
+	// frame 0, the initial updates (their rights are not asked: the caller is the creating device). An initial update that
+	// cannot be stored fails the whole: mesh.Conflict, or the kind of the first rejected entry. A redirect record has no
+	// containers and takes no updates. Exactly one of concurrent creators wins.
+	// An address that exists: another ProfileUDF, or a tombstone until it is purged → mesh.AccountRegistered; another MeshUDF →
+	// mesh.ProfileInvalid; not newer → Created=false, nothing changed, no entries; newer ProfileUpdated → replaces the profiles
+	// and appends AccountFrame when the caller is a current device with Admin and Fresh is set (blocked or pending: nothing
+	// changes), else mesh.TicketExpired.
 	Create(ctx context.Context, c Creation) (*Created, error)
 
-	// Delete turns the account into a tombstone: state Deleted, epoch + 1. It needs the Admin right; repeated, also with
-	// the credential of a device of the tombstone, it succeeds and changes nothing.
+	// Delete turns the account into a tombstone: state Deleted, epoch + 1. It needs the Admin right. Repeated by a device of
+	// the tombstone with that right it succeeds and changes nothing; the epoch does not count then.
 	Delete(ctx context.Context, d Deletion) error
 
-	// Status reads the state of containers, in one snapshot.
+	// Status reads the state of containers, in one snapshot. Names that do not exist and those that the device may not read
+	// are left out. DeviceUDF of another device needs Admin.
 	Status(ctx context.Context, q StatusQuery) (*StatusResult, error)
 
-	// Read returns frames by selectors, in one snapshot, ascending by index.
+	// Read returns frames by selectors, in one snapshot, ascending by index, positional over q.Select. The limits hold for the
+	// whole response: frames are given whole, in the order of the selections, until one does not fit; that and all later ones
+	// stay out. The very first one comes even if its payload does not fit MaxBytes: then alone and cut.
 	Read(ctx context.Context, q ReadQuery) ([]Selected, error)
 
-	// Apply appends frames (Upload). Containers are locked in name order; results are positional over all entries of all
-	// updates, then Self. Index and Digest of an update are compared with frame count and tree digest: a mismatch makes all its
-	// entries Conflict and stores nothing of it. Atomic: every update or none.
+	// Apply appends frames (Upload). Containers are taken in name order (updates of one container in their order); results are
+	// positional over all entries of all updates, then Self.
+	//
+	// An update is stored whole or not at all. It is not when its Index or Digest differ from frame count and tree digest (of
+	// an absent container: 0 and none), when an entry has a fault of its own, or when the state machine of a catalog refuses
+	// one: New wants no live entry of its UniqueID, Delete wants one, Update takes both. Then entries with a fault of their own
+	// are Reject with its code, all others Conflict. Faults: Reject is set; an EnvelopeID, UniqueID or MessageType that is not
+	// UTF-8, holds U+0000 or has more than MaxName octets; a catalog entry without UniqueID or Event; Index 0 on another entry
+	// than an update's first (all code 13). Entries of Self stand each for itself. Atomic: when one entry is not accepted,
+	// nothing of the request is stored and what would have been is Conflict. The default is true when two or more updates
+	// carry Index.
+	//
+	// Frame 0: a first entry with Index 0 makes an absent container; is Accept with index 0 and stored no second time when
+	// frame 0 is identical (D-24); else the update is in conflict. Without it the service writes frame 0 (FrameZero) itself. An
+	// update without entries makes nothing. In a spool an entry whose EnvelopeID (not empty) and PayloadDigest are stored
+	// already is Accept with the old index.
+	//
+	// mmm_Device: a New or Update makes Entry.Device the current entry of the device named by UniqueID (nil: one without keys
+	// and rights); a Delete removes that device, its authentication keys die with it. Both count from the commit.
 	Apply(ctx context.Context, a Application) ([]Result, error)
 
-	// Signer returns the public key octets of a signature key that a device of the account has or had, nil when unknown.
+	// Signer returns the public key octets of a signature key that a device of the account has or had, nil when unknown; also
+	// of a tombstone.
 	Signer(ctx context.Context, partition uint16, address, kid string) (*SignerKey, error)
 
 	// Where describes what is stored of an address, for meshctl; no device is asked.
@@ -55,7 +90,9 @@ type Store interface {
 	// Partitions lists the partitions that this database has.
 	Partitions(ctx context.Context) ([]Partition, error)
 
-	// SetPartitions changes or creates partitions under their exclusive fence.
+	// SetPartitions changes or creates the partitions first to last, each under its exclusive fence: when it returns, no writer
+	// that saw another state can still commit. A range is done piece by piece: after an error a prefix is done, repeating is
+	// harmless.
 	SetPartitions(ctx context.Context, first, last uint16, state PartitionState, epoch uint64) error
 
 	// Ping says whether the store can serve its own data: readiness.
@@ -67,6 +104,15 @@ type Store interface {
 
 // DedupLife is how long outcomes are remembered: a client that retries a request does so within minutes (AUTH §6).
 const DedupLife = 15 * time.Minute
+
+// MaxName bounds EnvelopeID, UniqueID and MessageType, in octets: they are keys of indexes, whose rows have less than 2704
+// octets in PostgreSQL. Ours have 56 characters.
+const MaxName = 1024
+
+// FrameZero is the stored header of a frame 0 that the service writes: what is left of R-29's
+// {"ContainerInfo":{"DataEncoding":"JSON","ContainerType":"Merkle","Index":0}} without ContainerInfo, which is spliced in when
+// the frame is served. Its payload is empty, it has no trailer and no time of arrival.
+const FrameZero = "{}"
 
 // Right is a set of rights of a device (PROTOCOL D-16). The numbers are stored: do not change them.
 type Right uint32
@@ -84,7 +130,7 @@ const (
 	Confirmation
 )
 
-// AllRights is what the creating device has; All without Admin is what `All` and a missing list mean.
+// AllRights is what the creating device has; DefaultGrant is what `All` and a missing list mean.
 const (
 	AllRights    = Admin | allButAdmin
 	allButAdmin  = Message | Contact | Credential | Bookmark | Calendar | Network | ApplicationRight | Confirmation
@@ -158,7 +204,7 @@ type Entry struct {
 	UniqueID      string
 	Event         Event
 	MessageType   string
-	Index         *int64        // ContainerInfo.Index as written by the client
+	Index         *int64        // ContainerInfo.Index as written by the client; only 0 counts
 	Reject        uint16        // extended code of a fault found before: result is Reject, nothing is stored
 	Device        *DeviceChange // effect on the device table, of an entry of mmm_Device
 }
@@ -184,7 +230,7 @@ type DeviceChange struct {
 	SignKey          []byte
 	ConnectionDigest []byte // PayloadDigest of the ConnectionAccount envelope: what a credential shows
 	Rights           Right
-	Remove           bool // Delete: only the row of the entry's UniqueID goes
+	Remove           bool // Delete: the device of the entry's UniqueID goes; the Event says it too, and alone counts
 }
 
 // ContainerUpdate is one update of Create or Apply; the name is canonical.
@@ -236,8 +282,8 @@ type StatusQuery struct {
 	Caller           Caller
 	Containers       []ContainerRight // wanted names with the right to read; empty: every container, with RightOf
 	RightOf          func(container string) Right
-	DeviceUDF        string // other device than the caller's: needs Admin
-	ConnectionDigest []byte // of the connection shown; nil when unknown
+	DeviceUDF        string // empty: the caller's own
+	ConnectionDigest []byte // of the connection that the caller showed; nil when unknown
 }
 
 // ContainerRight is a container and the right needed.
@@ -257,7 +303,7 @@ type ContainerState struct {
 type StatusResult struct {
 	Account     Account
 	Containers  []ContainerState // ascending by name
-	DeviceEntry *Frame           // current frame of the device in mmm_Device, when its ConnectionDigest differs from the query's
+	DeviceEntry *Frame           // current frame of the device in mmm_Device: of another device always, of the own when its ConnectionDigest differs from the query's, which is known
 }
 
 // Selection selects frames of one container.
@@ -275,34 +321,35 @@ type ReadQuery struct {
 	Account    string
 	Caller     Caller
 	Select     []Selection
-	MaxEntries int64  // of the whole response
-	MaxBytes   int64  // payload octets of the whole response; a first frame that does not fit comes alone, cut
-	Offset     *int64 // exactly one frame must be selected, else mesh.ProfileInvalid
+	MaxEntries int64  // of the whole response, at least 1
+	MaxBytes   int64  // payload octets of the whole response, at least 1
+	Offset     *int64 // octets of the payload to skip, beyond its end gives none; exactly one frame must be selected, else mesh.ProfileInvalid
 	Payload    bool   // payloads are wanted; otherwise they do not count and are left empty
 }
 
 // Selected is the answer to one Selection.
 type Selected struct {
 	Container string
-	Present   bool // false: unknown, or the caller may not read it
-	Forbidden bool
+	Present   bool // false: unknown, or the caller may not read it; then the rest is empty
+	Forbidden bool // the caller may not read it, whether it exists or not
 	Frames    int64
 	Digest    []byte
 	Entries   []Frame
-	Next      int64 // 0, or the index to continue with
+	More      bool  // the limits left selected frames out
+	Next      int64 // the first of them, when More
 }
 
 // Frame is a stored frame.
 type Frame struct {
 	Index         int64
 	Header        []byte
-	Payload       []byte
-	Trailer       []byte
-	PayloadDigest []byte
+	Payload       []byte // empty or cut, as the query says
+	Trailer       []byte // nil: none
+	PayloadDigest []byte // 64 octets
 	DigestWritten bool
-	TreeDigest    []byte
-	Received      time.Time // zero: written by the service itself
-	PayloadLength int64
+	TreeDigest    []byte    // 64 octets (D-43)
+	Received      time.Time // UTC, whole seconds; zero: written by the service itself. Time windows use the time of writing
+	PayloadLength int64     // octets of the whole payload
 	EnvelopeID    string
 }
 
