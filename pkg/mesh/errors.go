@@ -10,45 +10,45 @@ type Kind uint8
 
 // The kinds that have a code of their own in the protocol carry the registry's name (PROTOCOL §5).
 const (
-	Internal              Kind = iota // unknown: its text stays in the log; 500
-	AccountRegistered                 // 409/1
-	ResponseNotFound                  // 400/2
-	UnknownAccount                    // 404/3
-	NameInvalid                       // 400/4
-	AccountPending                    // 300/5 for CreateAccount, 401/5 for others
-	ProfileInvalid                    // 400/6, also a member whose value cannot be
-	NotAuthenticated                  // 401/7
-	NotAuthorized                     // 401/8
-	TicketExpired                     // 401/9, also when a fresh ticket is needed
-	TicketInvalid                     // 401/10
-	RequestStale                      // 401/11
-	RequestSize                       // 400/12
-	MessageInvalid                    // 400/13
-	MessageUnsupported                // 400/14
-	ServiceBlockedSender              // 401/15
-	ServiceBlockedService             // 401/16
-	RecipientBlockedSender            // 401/17
-	RecipientBlockedService           // 401/18
-	InsufficientPrivilege             // 401/19
-	Redirect                          // 303 or 307/20; Err's text is the target
-	Conflict                          // 409/21
-	UnknownContainer                  // 404/22
-	QuotaExceeded                     // 400/23
-	UnknownOperation                  // 400/24, also a transaction or member that this build does not have
-	PublicationNotFound               // 404/25
-	ClaimInvalid                      // 401/26
-	ResponsePending                   // 300/27
-	ResponseRefused                   // 401/28
-	ResponseExpired                   // 400/29
-	CapabilityNotFound                // 404/30
-	RateLimited                       // 429/31
-	Overloaded                        // 503/31: overload, no verdict, database away; try again
-	EncodingUnsupported               // 415/32
-	EncryptionRequired                // 401/33
-	Unaccredited                      // 401/34
-	PageKeyInvalid                    // 400/35
-	BadRequest                        // 400 without extended code: malformed JSON, wrong type
-	WrongShard                        // between roles only: the map is stale; 503/31 when it reaches the protocol
+	Internal                Kind = iota // unknown: its text stays in the log; 500
+	AccountRegistered                   // 409/1
+	ResponseNotFound                    // 400/2
+	UnknownAccount                      // 404/3
+	NameInvalid                         // 400/4
+	AccountPending                      // 300/5 for CreateAccount, 401/5 for others
+	ProfileInvalid                      // 400/6, also a member whose value cannot be
+	NotAuthenticated                    // 401/7
+	NotAuthorized                       // 401/8
+	TicketExpired                       // 401/9, also when a fresh ticket is needed
+	TicketInvalid                       // 401/10
+	RequestStale                        // 401/11
+	RequestSize                         // 400/12
+	MessageInvalid                      // 400/13
+	MessageUnsupported                  // 400/14
+	ServiceBlockedSender                // 401/15
+	ServiceBlockedService               // 401/16
+	RecipientBlockedSender              // 401/17
+	RecipientBlockedService             // 401/18
+	InsufficientPrivilege               // 401/19
+	Redirect                            // 303 or 307/20; Err's text is the target
+	Conflict                            // 409/21
+	UnknownContainer                    // 404/22
+	QuotaExceeded                       // 400/23
+	UnknownOperation                    // 400/24, also a transaction or member that this build does not have
+	PublicationNotFound                 // 404/25
+	ClaimInvalid                        // 401/26
+	ResponsePending                     // 300/27
+	ResponseRefused                     // 401/28
+	ResponseExpired                     // 400/29
+	CapabilityNotFound                  // 404/30
+	RateLimited                         // 429/31
+	Overloaded                          // 503/31: overload, no verdict, database away; try again
+	EncodingUnsupported                 // 415/32
+	EncryptionRequired                  // 401/33
+	Unaccredited                        // 401/34
+	PageKeyInvalid                      // 400/35
+	BadRequest                          // 400 without extended code: malformed JSON, wrong type
+	WrongShard                          // between roles only: the map is stale; 503/31 when it reaches the protocol
 )
 
 // Error is the one error type that crosses packages and roles.
