@@ -1,0 +1,100 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/mathmesh/meshd/pkg/client"
+	"github.com/mathmesh/meshd/pkg/jbcd"
+)
+
+// view opens the account and one catalog for reading.
+func (a *app) view(container string, f func(*client.Catalog) error) error {
+	account, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer account.Close()
+	catalog, err := account.Catalog(container)
+	if err != nil {
+		return err
+	}
+	return f(catalog)
+}
+
+// change opens the account and one catalog, lets f queue changes, and synchronises. Changes are durable before the
+// network is asked: without it they wait, and the command has done its work.
+func (a *app) change(ctx context.Context, container string, f func(*client.Catalog) error) error {
+	account, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer account.Close()
+	catalog, err := account.Catalog(container)
+	if err != nil {
+		return err
+	}
+	if err := f(catalog); err != nil {
+		return err
+	}
+	if a.offline {
+		a.remark("kept on this machine; `mesh account sync` sends it")
+		return nil
+	}
+	err = a.sync(ctx, account, nil)
+	var network *client.NetworkError
+	if errors.As(err, &network) {
+		a.remark("kept on this machine, the service cannot be reached now (%v); `mesh account sync` sends it", network)
+		return nil
+	}
+	return err
+}
+
+// importAll queues the entries that are new or differ.
+func importAll(c *client.Catalog, entries map[string]any) (imported, error) {
+	var r imported
+	have, err := c.Entries()
+	if err != nil {
+		return r, err
+	}
+	bodies := make(map[string]jbcd.Raw, len(have))
+	for _, e := range have {
+		bodies[e.Key] = e.Body
+	}
+	put := map[string]any{}
+	for key, value := range entries {
+		body, err := jbcd.Marshal(value)
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", key, err)
+		}
+		old, ok := bodies[key]
+		switch {
+		case !ok:
+			r.Added++
+		case bytes.Equal(old, body):
+			r.Unchanged++
+			continue
+		default:
+			r.Updated++
+		}
+		put[key] = value
+	}
+	return r, c.PutAll(put)
+}
+
+// decode reads live entries of one kind.
+func decode[T any](c *client.Catalog) ([]T, error) {
+	entries, err := c.Entries()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]T, len(entries))
+	for i, e := range entries {
+		if err := jbcd.Unmarshal(e.Body, &out[i]); err != nil {
+			return nil, fmt.Errorf("entry %s: %w", e.Key, err)
+		}
+	}
+	return out, nil
+}
