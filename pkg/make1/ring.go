@@ -52,12 +52,15 @@ func NewRingEntry(notBefore time.Time) RingEntry {
 	e := RingEntry{
 		ID:        make([]byte, kidLen),
 		Key:       make([]byte, chacha20poly1305.KeySize),
-		NotBefore: jbcd.Time{Time: notBefore.UTC().Truncate(time.Second)}, // as the file keeps it
+		NotBefore: jbcd.Time{Time: fileTime(notBefore)},
 	}
 	rand.Read(e.ID)
 	rand.Read(e.Key)
 	return e
 }
+
+// fileTime is t as the file keeps it, so that a ring orders its entries as its file's readers do.
+func fileTime(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
 // Ring is the ticket key ring of one domain (D-53). It is immutable and may be used concurrently. The newest
 // entry that is valid seals; all open, also those that are not valid yet, since clocks differ.
@@ -92,6 +95,7 @@ func NewRing(entries []RingEntry) (*Ring, error) {
 			return nil, fmt.Errorf("make1: ring entry %d: %w", i, err)
 		}
 		e.ID, e.Key = bytes.Clone(e.ID), bytes.Clone(e.Key)
+		e.NotBefore.Time = fileTime(e.NotBefore.Time)
 		r.keys = append(r.keys, ringKey{e, aead})
 	}
 	slices.SortFunc(r.keys, func(a, b ringKey) int {

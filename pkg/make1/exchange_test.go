@@ -1,0 +1,720 @@
+package make1
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mathmesh/meshd/pkg/dare"
+	"github.com/mathmesh/meshd/pkg/keys"
+	"github.com/mathmesh/meshd/pkg/mesh"
+)
+
+// Property: what the service opens is what the client sealed, and back, for payloads of any length.
+func TestExchangeRoundTrip(t *testing.T) {
+	w := newWorld(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range 40 {
+		request, response := make([]byte, random.IntN(1<<(i%17))), make([]byte, random.IntN(1<<(i%17)))
+		for _, b := range [][]byte{request, response} {
+			for j := range b {
+				b[j] = byte(random.Uint32())
+			}
+		}
+		e, p, err := w.client.Exchange(credential(), request, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := w.accept(e)
+		if !bytes.Equal(x.Payload, request) {
+			t.Fatalf("%d octets sealed, %d others opened", len(request), len(x.Payload))
+		}
+		var issue Issue
+		if i%2 == 1 {
+			issue = w.ring.Issue(w.content(), now)
+		}
+		answer, err := x.Answer(response, now, issue)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := p.Open(answer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(a.Payload, response) || (a.Ticket != nil) != (issue != nil) || a.Refused {
+			t.Fatalf("answer %+v", a)
+		}
+	}
+}
+
+func TestExchangeOpensCredential(t *testing.T) {
+	w := newWorld(t)
+	e, _ := w.exchange(ok)
+	x := w.accept(e)
+	c := x.Credential
+	if c.Mode != Profile || c.Account != "alice@"+domain || len(c.Envelopes) != 1 || string(c.Envelopes[0].Payload) != "assertion" {
+		t.Errorf("credential %+v", c)
+	}
+	if !x.Time.Equal(now) || len(x.Salt) != saltLen || len(x.Nonce()) != 16 || x.Domain != domain || x.ServiceKID != w.s.KID() {
+		t.Errorf("exchange %+v", x)
+	}
+}
+
+// The identity is hidden from the network (AUTH §3.1, RESULTS R1).
+func TestExchangeHidesClient(t *testing.T) {
+	w := newWorld(t)
+	e, _ := w.exchange(ok)
+	answer, err := w.accept(e).Answer([]byte(ok), now, w.ring.Issue(w.content(), now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []*dare.Envelope{e, answer} {
+		for _, secret := range []string{w.client.AuthKID, "alice", "assertion", base64.RawURLEncoding.EncodeToString(w.c.Octets)} {
+			if bytes.Contains(m.Header, []byte(secret)) || bytes.Contains(m.Payload, []byte(secret)) {
+				t.Errorf("%q is to be read in %s", secret, m.Header)
+			}
+		}
+	}
+	if bytes.Contains(answer.Header, []byte(`"kid"`)) {
+		t.Errorf("the response names a key: %s", answer.Header)
+	}
+}
+
+// C-053: ephemeral keys and Salts are new for every message, also for a retry.
+func TestExchangeRepeatsNothing(t *testing.T) {
+	w := newWorld(t)
+	seen := map[string]bool{}
+	fresh := func(e *dare.Envelope) {
+		t.Helper()
+		h, err := readHeader(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values := []string{string(h.Salt[timeLen:]), string(e.Payload)}
+		if len(h.Recipients) > 0 {
+			_, _, u, err := h.exchangeRecipient(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			values = append(values, string(u))
+		}
+		for _, v := range values {
+			if seen[v] {
+				t.Fatal("a value came twice")
+			}
+			seen[v] = true
+		}
+	}
+	for range 20 {
+		e, _ := w.exchange(ok)
+		fresh(e)
+		x := w.accept(e)
+		for range 2 {
+			answer, err := x.Answer([]byte(ok), now, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fresh(answer)
+			refusal, err := x.Refuse([]byte(refused), now) // K_err depends on it
+			if err != nil {
+				t.Fatal(err)
+			}
+			fresh(refusal)
+		}
+	}
+}
+
+// An activated scalar (sum modulo the order) authenticates as well as a pruned one (DATA §2).
+func TestExchangeWithActivatedKey(t *testing.T) {
+	w := newWorld(t)
+	k, err := newKey(t).Add(newKey(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.client.Holder, w.client.AuthKID, w.c = keys.NewRing(k), k.Public().KID(), k.Public()
+	e, p := w.exchange(ok)
+	answer, err := w.accept(e).Answer([]byte(ok), now, w.ring.Issue(w.content(), now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Open(answer); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// C-051: E may come with 56 octets.
+func TestExchangeShortEphemeral(t *testing.T) {
+	w := newWorld(t)
+	e, p := w.exchange(ok)
+	h, _ := readHeader(e)
+	_, _, u, err := h.exchangeRecipient(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := edit(e, base64.RawURLEncoding.EncodeToString(cat(u, []byte{0})), base64.RawURLEncoding.EncodeToString(u))
+	short.Payload = p.secrets.requestBox(h.Recipients[0].RKD).seal([]byte(ok), short.Header)
+	p.secrets.th = hash(short.Header, short.Payload)
+	answer, err := w.accept(short).Answer([]byte(ok), now, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Open(answer); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// During a rollover two S are accepted; each answers for itself.
+func TestExchangeRollover(t *testing.T) {
+	w := newWorld(t)
+	next := newKey(t)
+	old, _ := w.service.(*keys.Ring)
+	both := bothHolder{old, keys.NewRing(next)}
+	e1, p1 := w.exchange(ok)
+	w.client.S = next.Public()
+	e2, p2 := w.exchange(ok)
+	var answers []*dare.Envelope
+	for _, e := range []*dare.Envelope{e1, e2} {
+		x, err := OpenExchange(e, domain, known(both), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Authenticate(w.c); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := x.Answer([]byte(ok), now, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, answer)
+	}
+	for i, p := range []*Pending{p1, p2} {
+		if _, err := p.Open(answers[i]); err != nil {
+			t.Error(err)
+		}
+		a, err := p.Open(answers[1-i])
+		wantBad(t, a, err)
+	}
+	_, err := w.open(e2)
+	wantKind(t, err, mesh.TicketInvalid)
+}
+
+// bothHolder is two holders.
+type bothHolder [2]keys.Holder
+
+func (b bothHolder) of(kid string) keys.Holder {
+	if _, ok := b[0].Public(kid); ok {
+		return b[0]
+	}
+	return b[1]
+}
+func (b bothHolder) Public(kid string) (keys.PublicKey, bool)         { return b.of(kid).Public(kid) }
+func (b bothHolder) Sign(kid string, m []byte) ([]byte, error)        { return b.of(kid).Sign(kid, m) }
+func (b bothHolder) Agree(k string, p keys.PublicKey) ([]byte, error) { return b.of(k).Agree(k, p) }
+
+// wantRefusal checks that x seals a dated refusal that p opens.
+func wantRefusal(t *testing.T, x *Exchange, p *Pending) {
+	t.Helper()
+	if x == nil {
+		t.Fatal("no Exchange to seal the refusal")
+	}
+	e, err := x.Refuse([]byte(refused), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := p.Open(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !a.Refused || string(a.Payload) != refused || a.Received == nil || !a.Received.Equal(now) || a.Ticket != nil {
+		t.Fatalf("refusal %+v", a)
+	}
+}
+
+// C-051, C-057, AUTH §3.4, §3.5: nothing is opened, the answer is a hint.
+func TestExchangeShape(t *testing.T) {
+	w := newWorld(t)
+	e, _ := w.exchange(ok)
+	h, _ := readHeader(e)
+	_, _, u, err := h.exchangeRecipient(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b64 := base64.RawURLEncoding.EncodeToString
+	wire := b64(cat(u, []byte{0}))
+	salt := b64(h.Salt)
+	recipient := string(e.Header[bytes.Index(e.Header, []byte(`[`))+1 : bytes.Index(e.Header, []byte(`]`))])
+	ff := bytes.Repeat([]byte{0xff}, uLen)
+	p := bytes.Clone(ff)
+	p[uLen/2] = 0xfe
+	one := append([]byte{1}, make([]byte, uLen-1)...)
+	minusOne := bytes.Clone(p)
+	minusOne[0] = 0xfe
+	tests := map[string]*dare.Envelope{
+		"third element":            {Header: e.Header, Payload: e.Payload, Trailer: []byte(`{}`)},
+		"no enc":                   edit(e, `"enc":"A256GCM",`, ``),
+		"other enc":                edit(e, `A256GCM`, `A256CBC`),
+		"kid at the top":           edit(e, `{"enc"`, `{"kid":"EBQA","enc"`),
+		"two make1 recipients":     edit(e, recipient, recipient+","+recipient),
+		"another recipient":        edit(e, recipient, recipient+`,{"kid":"MAAA"}`),
+		"unknown suite":            edit(e, Suite, "mmm-make1-none"),
+		"no suite":                 edit(e, `"kwd":"`+Suite+`",`, ``),
+		"wmk":                      edit(e, `"kwd"`, `"wmk":"AAAA","kwd"`),
+		"Salt of 23 octets":        edit(e, salt, b64(h.Salt[1:])),
+		"Salt of 25 octets":        edit(e, salt, b64(cat(h.Salt, []byte{0}))),
+		"no Salt":                  edit(e, `"Salt":"`+salt+`",`, ``),
+		"no epk":                   edit(e, `"epk":{"PublicKeyECDH":{"crv":"X448","Public":"`+wire+`"}},`, ``),
+		"epk of 32 octets":         edit(e, wire, b64(u[:32])),
+		"epk of 58 octets":         edit(e, wire, b64(cat(u, []byte{0, 0}))),
+		"epk of another curve":     edit(e, `"crv":"X448"`, `"crv":"Ed448"`),
+		"u = p":                    edit(e, wire, b64(cat(p, []byte{0}))),
+		"u = 2^448 − 1":            edit(e, wire, b64(cat(ff, []byte{0}))),
+		"u = 0":                    edit(e, wire, b64(make([]byte, uLen+1))),
+		"u = 1":                    edit(e, wire, b64(cat(one, []byte{0}))),
+		"u = −1":                   edit(e, wire, b64(cat(minusOne, []byte{0}))),
+		"header of 65 KiB":         edit(e, `{`, `{"x":"`+strings.Repeat("x", 65<<10)+`",`),
+		"header no object":         {Header: []byte(`[]`), Payload: e.Payload},
+		"header cut":               {Header: e.Header[:len(e.Header)-1], Payload: e.Payload},
+		"member twice":             edit(e, `{"enc"`, `{"enc":"A256GCM","enc"`),
+		"empty":                    {},
+		"null request":             {Header: []byte(`{}`), Payload: []byte(`{"Hello":{}}`)},
+		"recipients without suite": {Header: []byte(`{"enc":"A256GCM","recipients":[{"kid":"MAAA"}]}`)},
+	}
+	for name, e := range tests {
+		t.Run(name, func(t *testing.T) {
+			x, err := w.open(e)
+			wantKind(t, err, mesh.NotAuthenticated)
+			if x != nil {
+				t.Error("a refusal could be sealed, though nothing was opened")
+			}
+			if kind, err := Classify(e); err == nil && kind == KindExchange && !strings.HasPrefix(name, "u = ") {
+				t.Error("Classify: an exchange")
+			}
+		})
+	}
+	t.Run("nil", func(t *testing.T) {
+		_, err := Classify(nil)
+		wantKind(t, err, mesh.NotAuthenticated)
+	})
+	t.Run("unknown service key", func(t *testing.T) {
+		x, err := w.open(edit(e, w.s.KID(), newKey(t).Public().KID()))
+		wantKind(t, err, mesh.TicketInvalid)
+		if x != nil {
+			t.Error("a refusal could be sealed, though nothing was opened")
+		}
+	})
+}
+
+func TestClassify(t *testing.T) {
+	w := newWorld(t)
+	exchange, _ := w.exchange(ok)
+	ticket, _ := w.seal(w.ticket(w.content()), ok)
+	null := func(header, trailer string) *dare.Envelope {
+		e := &dare.Envelope{Header: []byte(header), Payload: []byte(`{"Hello":{}}`)}
+		if trailer != "" {
+			e.Trailer = []byte(trailer)
+		}
+		return e
+	}
+	for name, test := range map[string]struct {
+		e    *dare.Envelope
+		want RequestKind
+		bad  bool
+	}{
+		"exchange":                     {e: exchange, want: KindExchange},
+		"exchange with unknown member": {e: edit(exchange, `{`, `{"x-new":[1],`), want: KindExchange},
+		"ticket":                       {e: ticket, want: KindTicket},
+		"null":                         {e: null(`{}`, ``), want: KindNull},
+		"null as the draft prints it":  {e: null(`{}`, `{}`), want: KindNull}, // C-044
+		"null with EnvelopeID":         {e: null(`{"EnvelopeID":"M"}`, ``), want: KindNull},
+		"ticket with third element":    {e: &dare.Envelope{Header: ticket.Header, Payload: ticket.Payload, Trailer: []byte(`{}`)}, bad: true},
+		"ticket without enc":           {e: edit(ticket, `"enc":"A256GCM",`, ``), bad: true},
+		"kid and short Salt":           {e: null(`{"enc":"A256GCM","kid":"EBQA","Salt":"AAAA"}`, ``), bad: true},
+		"enc alone":                    {e: null(`{"enc":"A256GCM"}`, ``), bad: true},
+		"both kinds":                   {e: edit(ticket, `{`, `{"recipients":[{"kwd":"`+Suite+`"}],`), bad: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kind, err := Classify(test.e)
+			if test.bad {
+				wantKind(t, err, mesh.NotAuthenticated)
+			} else if err != nil || kind != test.want {
+				t.Errorf("kind %d, error %v, want %d", kind, err, test.want)
+			}
+		})
+	}
+}
+
+// C-051, AUTH §3.5: es is known and the caller not accepted, so the refusal is sealed; the client opens it
+// although its request was not understood.
+func TestExchangeSealedRefusals(t *testing.T) {
+	w := newWorld(t)
+	raw := func(shown string) func(*testing.T) (*dare.Envelope, *Pending) {
+		return func(t *testing.T) (*dare.Envelope, *Pending) {
+			e, p, err := w.client.exchange(newKey(t), newSalt(now), []byte(shown), []byte(ok))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e, p
+		}
+	}
+	// sent makes a request that was sealed for what is sent: the client's th is that of the changed request.
+	sent := func(change func(*dare.Envelope) *dare.Envelope) func(*testing.T) (*dare.Envelope, *Pending) {
+		return func(t *testing.T) (*dare.Envelope, *Pending) {
+			e, p := w.exchange(ok)
+			e = change(e)
+			p.secrets.th = hash(e.Header, e.Payload)
+			return e, p
+		}
+	}
+	at := func(at time.Time) func(*testing.T) (*dare.Envelope, *Pending) {
+		return func(t *testing.T) (*dare.Envelope, *Pending) {
+			e, p, err := w.client.Exchange(credential(), []byte(ok), at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e, p
+		}
+	}
+	four := `{"Mode":"Profile","Envelopes":[[{},""],[{},""],[{},""],[{},""]]}`
+	for name, test := range map[string]struct {
+		make func(*testing.T) (*dare.Envelope, *Pending)
+		kind mesh.Kind
+	}{
+		"credential no JSON":      {raw("xyz"), mesh.NotAuthenticated},
+		"credential empty":        {raw(""), mesh.NotAuthenticated},
+		"unknown mode":            {raw(`{"Mode":"Root"}`), mesh.NotAuthenticated},
+		"no mode":                 {raw(`{}`), mesh.NotAuthenticated},
+		"four envelopes":          {raw(four), mesh.NotAuthenticated},
+		"null envelope":           {raw(`{"Mode":"Device","Envelopes":[null]}`), mesh.NotAuthenticated},
+		"payload changed":         {sent(func(e *dare.Envelope) *dare.Envelope { e.Payload[0] ^= 1; return e }), mesh.NotAuthenticated},
+		"payload gone":            {sent(func(e *dare.Envelope) *dare.Envelope { e.Payload = nil; return e }), mesh.NotAuthenticated},
+		"header member added":     {sent(func(e *dare.Envelope) *dare.Envelope { return edit(e, `{`, `{"ContentMetaData":"e30",`) }), mesh.NotAuthenticated},
+		"white space":             {sent(func(e *dare.Envelope) *dare.Envelope { return edit(e, `{`, `{ `) }), mesh.NotAuthenticated},
+		"rkd gone":                {sent(func(e *dare.Envelope) *dare.Envelope { return edit(e, `"rkd":"`, `"rkx":"`) }), mesh.NotAuthenticated},
+		"rkd cut":                 {sent(func(e *dare.Envelope) *dare.Envelope { return edit(e, `"rkd":"`, `"rkd":"AAAA`) }), mesh.NotAuthenticated},
+		"time 121 s behind":       {at(now.Add(-121 * time.Second)), mesh.RequestStale},
+		"time 121 s ahead":        {at(now.Add(121 * time.Second)), mesh.RequestStale},
+		"time zero":               {at(time.UnixMilli(0)), mesh.RequestStale},
+		"time before zero":        {at(time.UnixMilli(-1)), mesh.RequestStale},
+		"time at the end of days": {at(time.UnixMilli(math.MaxInt64)), mesh.RequestStale},
+		"agreement with another key": {func(t *testing.T) (*dare.Envelope, *Pending) {
+			other := newKey(t)
+			c := *w.client
+			c.S = other.Public()
+			e, p, err := c.Exchange(credential(), []byte(ok), now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e = edit(e, c.S.KID(), w.s.KID())
+			// What the service will compute, so that its answer can be read.
+			if p.secrets.es, err = agree(p.e.Agree, w.s); err != nil {
+				t.Fatal(err)
+			}
+			p.secrets.ck0, p.secrets.th = chain(domain, w.s.Octets[:uLen]), hash(e.Header, e.Payload)
+			return e, p
+		}, mesh.NotAuthenticated},
+		"another domain": {func(t *testing.T) (*dare.Envelope, *Pending) {
+			c := *w.client
+			c.Domain = "beta.example"
+			e, p, err := c.Exchange(credential(), []byte(ok), now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.secrets.ck0 = w.accepted().secrets.ck0
+			return e, p
+		}, mesh.NotAuthenticated},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, p := test.make(t)
+			x, err := w.open(e)
+			if err == nil {
+				err = x.Authenticate(w.c)
+			}
+			wantKind(t, err, test.kind)
+			wantRefusal(t, x, p)
+			if x.Payload != nil {
+				t.Error("a payload, though the caller is not accepted")
+			}
+			if _, err := x.Answer([]byte(ok), now, nil); err == nil {
+				t.Error("an answer for a caller who is not accepted")
+			}
+		})
+	}
+	for _, d := range []time.Duration{-Window, Window} {
+		e, _ := at(now.Add(d))(t)
+		if _, err := w.open(e); err != nil {
+			t.Errorf("%s from now: %v", d, err)
+		}
+	}
+}
+
+// accepted is an exchange that was accepted.
+func (w *world) accepted() *Exchange {
+	e, _ := w.exchange(ok)
+	return w.accept(e)
+}
+
+// C-051, C-052: who shows another's credential needs that key; the same for a second try after a failure.
+func TestExchangeWrongClientKey(t *testing.T) {
+	w := newWorld(t)
+	e, p := w.exchange(ok)
+	x, err := w.open(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantKind(t, x.Authenticate(newKey(t).Public()), mesh.NotAuthenticated)
+	wantRefusal(t, x, p)
+	for name, k := range map[string]keys.PublicKey{
+		"no key":           {},
+		"another curve":    {Curve: keys.Ed448, Octets: make([]byte, 57)},
+		"low order, u = 0": {Curve: keys.X448, Octets: make([]byte, 57)},
+		"u ≥ p":            {Curve: keys.X448, Octets: bytes.Repeat([]byte{0xff}, 57)},
+		"the service's":    w.s,
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantKind(t, x.Authenticate(k), mesh.NotAuthenticated)
+			if _, err := x.Answer([]byte(ok), now, nil); err == nil {
+				t.Error("an answer all the same")
+			}
+		})
+	}
+	if err := x.Authenticate(w.c); err != nil {
+		t.Fatal(err)
+	}
+	wantKind(t, x.Authenticate(newKey(t).Public()), mesh.NotAuthenticated)
+	if _, err := x.Answer([]byte(ok), now, nil); err == nil || x.Payload != nil {
+		t.Error("a failed Authenticate left the exchange accepted")
+	}
+}
+
+// C-053: every bit of header and payload counts, in each direction.
+func TestExchangeFlippedBits(t *testing.T) {
+	w := newWorld(t)
+	e, p := w.exchange(ok)
+	flipped(e, func(where string, octet int, bad *dare.Envelope) {
+		x, err := w.open(bad)
+		if err == nil {
+			err = x.Authenticate(w.c)
+		}
+		if err == nil {
+			t.Fatalf("request, %s octet %d: accepted", where, octet)
+		}
+		switch kind := mesh.KindOf(err); kind {
+		case mesh.NotAuthenticated, mesh.TicketInvalid, mesh.RequestStale:
+		default:
+			t.Fatalf("request, %s octet %d: kind %s", where, octet, kind)
+		}
+	})
+	x := w.accept(e)
+	response, err := x.Answer([]byte(ok), now, w.ring.Issue(w.content(), now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusal, err := x.Refuse([]byte(refused), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, good := range map[string]*dare.Envelope{"response": response, "refusal": refusal} {
+		flipped(good, func(where string, octet int, bad *dare.Envelope) {
+			if a, err := p.Open(bad); !errors.Is(err, ErrAnswer) || a != nil {
+				t.Fatalf("%s, %s octet %d: answer %v, error %v", name, where, octet, a, err)
+			}
+		})
+		if _, err := p.Open(good); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// C-053: an answer is good for its request, its service key and its form.
+func TestExchangeForeignAnswers(t *testing.T) {
+	w, mallory := newWorld(t), newWorld(t)
+	e, p := w.exchange(ok)
+	x := w.accept(e)
+	response, err := x.Answer([]byte(ok), now, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, _ := w.exchange(ok)
+	ofOther, err := w.accept(other).Answer([]byte(ok), now, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusalOfOther, err := w.accept(other).Refuse([]byte(refused), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ok201, err := x.Refuse([]byte(ok), now) // K_err carries refusals only
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// Mallory knows the request as it was sent, and es by magic, but not s: neither ss nor se.
+	m := &Exchange{ephem: x.ephem, client: w.c, secrets: x.secrets, accepted: true}
+	if m.secrets.ss, err = agree(held(mallory.service, mallory.s.KID()), w.c); err != nil {
+		t.Fatal(err)
+	}
+	byMallory, err := m.Answer([]byte(ok), now, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticket, _ := w.seal(w.ticket(w.content()), ok)
+	for name, bad := range map[string]*dare.Envelope{
+		"response to another request":       ofOther,
+		"refusal of another request":        refusalOfOther,
+		"response from another service key": byMallory,
+		"success under K_err":               ok201,
+		"the request itself":                e,
+		"another request":                   other,
+		"a ticket request":                  ticket,
+		"with a third element":              {Header: response.Header, Payload: response.Payload, Trailer: []byte(`{}`)},
+		"without recipients":                {Header: sealedHeader("", x.Salt, now), Payload: response.Payload},
+		"with wmk":                          edit(response, `"kwd"`, `"wmk":"AAAA","kwd"`),
+		"with two recipients":               edit(response, `[{`, `[{"kwd":"`+Suite+`"},{`),
+		"with a kid":                        edit(response, `{"enc"`, `{"kid":"EBQA","enc"`),
+		"empty":                             {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, err := p.Open(bad)
+			wantBad(t, a, err)
+		})
+	}
+	t.Run("nil", func(t *testing.T) {
+		a, err := p.Open(nil)
+		wantBad(t, a, err)
+	})
+	if _, err := p.Open(response); err != nil {
+		t.Error(err)
+	}
+}
+
+// C-057: a hint is never an outcome, and never the answer of a service that accepts.
+func TestHints(t *testing.T) {
+	w := newWorld(t)
+	_, exchange := w.exchange(ok)
+	_, ticket := w.seal(w.ticket(w.content()), ok)
+	for name, p := range map[string]*Pending{"exchange": exchange, "ticket": ticket} {
+		t.Run(name, func(t *testing.T) {
+			for payload, code := range map[string]mesh.Code{
+				`{"MeshResponse":{"Status":401,"StatusExtended":10}}`: {Status: 401, Extended: 10},
+				`{"MeshResponse":{"Status":503,"StatusExtended":31}}`: {Status: 503, Extended: 31},
+				`{"MeshResponse":{"Status":500}}`:                     {Status: 500},
+			} {
+				// A date outside a seal is no date: there is no way to read it.
+				a, err := p.Open(&dare.Envelope{Header: []byte(`{"Received":"2036-01-01T00:00:00Z"}`), Payload: []byte(payload)})
+				var hint *Hint
+				if !errors.As(err, &hint) || a != nil || errors.Is(err, ErrAnswer) {
+					t.Fatalf("%s: %v, %v", payload, a, err)
+				}
+				if hint.Code != code || string(hint.Payload) != payload {
+					t.Errorf("%s: %+v", payload, hint)
+				}
+			}
+			for _, payload := range []string{
+				`{"MeshResponse":{"Status":201}}`, `{"MeshResponse":{"Status":303,"StatusExtended":20}}`, `{"MeshResponse":{}}`,
+				`{"MeshResponse":{"Status":600}}`, `{"MeshResponse":{"Status":-401}}`, `{"StatusResponse":{"Status":401}}`,
+				`{"MeshHelloResponse":{"Status":201}}`, `{"MeshResponse":{"Status":401},"StatusResponse":{}}`, `{}`, `x`, ``,
+			} {
+				a, err := p.Open(&dare.Envelope{Header: []byte(`{}`), Payload: []byte(payload)})
+				wantBad(t, a, err)
+			}
+		})
+	}
+}
+
+// AUTH §3.4: an agreement of zero is refused, whoever holds the key.
+func TestAgreementZero(t *testing.T) {
+	k := newKey(t).Public()
+	for name, result := range map[string][]byte{"zero": make([]byte, uLen), "short": make([]byte, 32), "none": nil} {
+		if z, err := agree(func(keys.PublicKey) ([]byte, error) { return result, nil }, k); err == nil || z != nil {
+			t.Errorf("%s: %x, %v", name, z, err)
+		}
+	}
+	w := newWorld(t)
+	e, p := w.exchange(ok)
+	x, err := OpenExchange(e, domain, func(string) (keys.Holder, bool) { return zeroHolder{w.service}, true }, now)
+	wantKind(t, err, mesh.NotAuthenticated)
+	if x != nil {
+		t.Error("es of zero seals")
+	}
+	// ss of zero at the client, se of zero at the client.
+	c := *w.client
+	c.Holder = zeroHolder{w.client.Holder}
+	if _, _, err := c.Exchange(credential(), []byte(ok), now); err == nil {
+		t.Error("ss of zero seals a request")
+	}
+	answer, err := w.accept(e).Answer([]byte(ok), now, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.client = &c
+	a, err := p.Open(answer)
+	wantBad(t, a, err)
+	// ss of zero at the service.
+	x = w.accept(e)
+	x.service = zeroHolder{w.service}
+	wantKind(t, x.Authenticate(w.c), mesh.NotAuthenticated)
+}
+
+// zeroHolder is a device that does not look at what it computes.
+type zeroHolder struct{ keys.Holder }
+
+func (zeroHolder) Agree(string, keys.PublicKey) ([]byte, error) { return make([]byte, uLen), nil }
+
+func TestCoordinate(t *testing.T) {
+	p := append(bytes.Repeat([]byte{0xff}, uLen/2), 0xfe)
+	p = append(p, bytes.Repeat([]byte{0xff}, uLen/2-1)...)
+	with := func(i int, b byte) []byte {
+		u := bytes.Clone(p)
+		u[i] = b
+		return u
+	}
+	for _, test := range []struct {
+		name string
+		u    []byte
+		ok   bool
+	}{
+		{"p", p, false}, {"p + 1 (no carry form)", with(uLen/2, 0xff), false}, {"all ones", bytes.Repeat([]byte{0xff}, uLen), false},
+		{"p − 1", with(0, 0xfe), true}, {"middle octet smaller", with(uLen/2, 0xfd), true}, {"top octet smaller", with(uLen-1, 0xfe), true},
+		{"five", with(uLen-1, 0)[:uLen], true},
+	} {
+		if _, err := coordinate(keys.PublicKey{Curve: keys.X448, Octets: test.u}); (err == nil) != test.ok {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
+// The replay key tells requests apart and nothing else.
+func TestReplayKeys(t *testing.T) {
+	w := newWorld(t)
+	e, _ := w.exchange(ok)
+	e2, _ := w.exchange(ok)
+	if w.accept(e).ReplayKey() != w.accept(e).ReplayKey() || w.accept(e).ReplayKey() == w.accept(e2).ReplayKey() {
+		t.Error("exchange: the replay key is not that of the request")
+	}
+	k := w.ticket(w.content())
+	q, _ := w.seal(k, ok)
+	q2, _ := w.seal(k, ok)
+	key := func(e *dare.Envelope) string {
+		r, err := w.openTicket(e, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.ReplayKey()
+	}
+	if key(q) != key(q) || key(q) == key(q2) {
+		t.Error("ticket: the replay key is not that of the request")
+	}
+}
+
+func TestSaltTime(t *testing.T) {
+	salt := newSalt(now)
+	if got := int64(binary.BigEndian.Uint64(salt)); got != now.UnixMilli() || len(salt) != saltLen {
+		t.Errorf("Salt of %d octets with time %d", len(salt), got)
+	}
+}
