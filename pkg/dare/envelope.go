@@ -119,6 +119,14 @@ func (e *Envelope) ParseHeader() (*Header, error) { return parseHeader("header",
 // ParseTrailer decodes the trailer (an empty Header when absent).
 func (e *Envelope) ParseTrailer() (*Header, error) { return parseHeader("trailer", e.Trailer) }
 
+func (e *Envelope) parse() (h, t *Header, err error) {
+	if h, err = e.ParseHeader(); err != nil {
+		return nil, nil, err
+	}
+	t, err = e.ParseTrailer()
+	return h, t, err
+}
+
 func parseHeader(what string, text []byte) (*Header, error) {
 	h := new(Header)
 	if len(text) == 0 {

@@ -26,11 +26,7 @@ func (e *Envelope) Digest() []byte {
 
 // Signatures returns the signatures of header or trailer; both is malformed (DATA §1.2).
 func (e *Envelope) Signatures() ([]Signature, error) {
-	h, err := e.ParseHeader()
-	if err != nil {
-		return nil, err
-	}
-	t, err := e.ParseTrailer()
+	h, t, err := e.parse()
 	if err != nil {
 		return nil, err
 	}
@@ -50,11 +46,7 @@ func signatures(h, t *Header) ([]Signature, error) {
 // CheckDigest compares the payload with a written PayloadDigest (header or trailer), if any. ErrDigest also for the
 // part of a payload (BytesOffset, redaction): it proves nothing before it is whole.
 func (e *Envelope) CheckDigest() error {
-	h, err := e.ParseHeader()
-	if err != nil {
-		return err
-	}
-	t, err := e.ParseTrailer()
+	h, t, err := e.parse()
 	if err != nil {
 		return err
 	}
@@ -96,11 +88,7 @@ func (e *Envelope) Verify(key keys.PublicKey) error {
 
 // verify returns the signature that was found good.
 func (e *Envelope) verify(key keys.PublicKey) (*Signature, error) {
-	h, err := e.ParseHeader()
-	if err != nil {
-		return nil, err
-	}
-	t, err := e.ParseTrailer()
+	h, t, err := e.parse()
 	if err != nil {
 		return nil, err
 	}
