@@ -7,6 +7,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/mathmesh/meshd/pkg/udf"
+
 	"golang.org/x/net/idna"
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
@@ -112,22 +114,13 @@ func visible(r rune) bool {
 
 // normalUDF returns a UDF upper-case in groups of four; false when it is none of at least 100 bits (DATA §10).
 func normalUDF(text string) (string, bool) {
-	compact := strings.ToUpper(strings.ReplaceAll(text, "-", ""))
 	const minChars = 20 // of 5 bits
-	if len(compact) < minChars {
+	compact := strings.ToUpper(strings.ReplaceAll(text, "-", ""))
+	foreign := func(c rune) bool { return (c < 'A' || c > 'Z') && (c < '2' || c > '7') }
+	if len(compact) < minChars || strings.ContainsFunc(compact, foreign) {
 		return "", false
 	}
-	var b strings.Builder
-	for i, c := range []byte(compact) {
-		if (c < 'A' || c > 'Z') && (c < '2' || c > '7') {
-			return "", false
-		}
-		if i > 0 && i%4 == 0 {
-			b.WriteByte('-')
-		}
-		b.WriteByte(c)
-	}
-	return b.String(), true
+	return udf.Canonical(compact), true
 }
 
 // DefaultPolicyAccount is the policy of D-11. Controls and format characters are refused besides: they cannot be shown.
