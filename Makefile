@@ -20,7 +20,7 @@ build: ## build meshd, meshctl, meshbench, meshkey and mesh into .build
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./services/cmd/... ./pkg/cmd/meshkey ./cli/cmd/mesh
 
 demo: build ## run the main job: two providers, two people, real files; exits non-zero at the first thing that is wrong
-	bash demo/demo.sh $(BUILD)
+	go run ./services/e2e/demo -bin $(BUILD) -store $${DEMO_STORE:-sqlite}
 
 dev: build ## start two providers on this machine, in .build/dev; stop with ctrl-C
 	$(BUILD)/meshd dev --state $(BUILD)/dev/state.json --data $(BUILD)/dev/data

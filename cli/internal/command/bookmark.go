@@ -47,7 +47,9 @@ func (a *app) bookmarkAdd() *cobra.Command {
 		Example: "  mesh bookmark add Work/wiki https://wiki.example.com/ 'The wiki'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			entry := mesh.CatalogedBookmark{Path: args[0], URI: args[1], Title: args[2], Created: &jbcd.Time{Time: time.Now().UTC().Truncate(time.Second)}}
-			return a.change(cmd.Context(), containerBookmark, func(c *client.Catalog) error { return c.Put(entry.PrimaryKey(), &entry) })
+			return a.changeOne(cmd.Context(), containerBookmark, "stored", func(c *client.Catalog) (string, error) {
+				return entry.PrimaryKey(), c.Put(entry.PrimaryKey(), &entry)
+			})
 		},
 	}
 }
@@ -96,10 +98,10 @@ func (a *app) bookmarkDelete() *cobra.Command {
 	c := &cobra.Command{
 		Use: "delete URI", Short: "Delete a bookmark by its address", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.change(cmd.Context(), containerBookmark, func(c *client.Catalog) error {
+			return a.changeOne(cmd.Context(), containerBookmark, "deleted", func(c *client.Catalog) (string, error) {
 				all, err := decode[mesh.CatalogedBookmark](c)
 				if err != nil {
-					return err
+					return "", err
 				}
 				var found []mesh.CatalogedBookmark
 				for _, b := range all {
@@ -109,16 +111,16 @@ func (a *app) bookmarkDelete() *cobra.Command {
 				}
 				switch len(found) {
 				case 0:
-					return notFoundf("no bookmark of %s", args[0])
+					return "", notFoundf("no bookmark of %s", args[0])
 				case 1:
 					_, err = c.Delete(found[0].PrimaryKey())
-					return err
+					return "", err
 				}
 				var paths []string
 				for _, b := range found {
 					paths = append(paths, b.Path)
 				}
-				return usagef("%s is bookmarked %d times, say which with --path:\n  %s", args[0], len(found), strings.Join(paths, "\n  "))
+				return "", usagef("%s is bookmarked %d times, say which with --path:\n  %s", args[0], len(found), strings.Join(paths, "\n  "))
 			})
 		},
 	}
@@ -143,7 +145,7 @@ func (a *app) bookmarkImport() *cobra.Command {
 				byKey[entries[i].PrimaryKey()] = &entries[i]
 			}
 			var result imported
-			err = a.change(cmd.Context(), containerBookmark, func(c *client.Catalog) error {
+			_, err = a.change(cmd.Context(), containerBookmark, func(c *client.Catalog) error {
 				result, err = importAll(c, byKey)
 				return err
 			})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/mathmesh/meshd/pkg/client"
 	"github.com/mathmesh/meshd/pkg/jbcd"
@@ -24,32 +25,45 @@ func (a *app) view(container string, f func(*client.Catalog) error) error {
 	return f(catalog)
 }
 
-// change opens the account and one catalog, lets f queue changes, and synchronises. Changes are durable before the
-// network is asked: without it they wait, and the command has done its work.
-func (a *app) change(ctx context.Context, container string, f func(*client.Catalog) error) error {
+// change opens the account and one catalog, lets f queue changes, and synchronises; it says whether they reached the
+// service. Changes are durable before the network is asked: without it they wait, and the command has done its work.
+func (a *app) change(ctx context.Context, container string, f func(*client.Catalog) error) (synced bool, err error) {
 	account, err := a.open()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer account.Close()
 	catalog, err := account.Catalog(container)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := f(catalog); err != nil {
-		return err
+		return false, err
 	}
 	if a.offline {
 		a.remark("kept on this machine; `mesh account sync` sends it")
-		return nil
+		return false, nil
 	}
 	err = a.sync(ctx, account, nil)
 	var network *client.NetworkError
 	if errors.As(err, &network) {
 		a.remark("kept on this machine, the service cannot be reached now (%v); `mesh account sync` sends it", network)
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil || isConflict(err), err
+}
+
+// changeOne is change for a command whose result is one entry.
+func (a *app) changeOne(ctx context.Context, container, verb string, f func(*client.Catalog) (key string, err error)) error {
+	var key string
+	synced, err := a.change(ctx, container, func(c *client.Catalog) (err error) {
+		key, err = f(c)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return a.emit(map[string]any{"key": key, verb: true, "synced": synced}, func(w io.Writer) { fmt.Fprintf(w, "%s %s\n", verb, key) })
 }
 
 // importAll queues the entries that are new or differ.

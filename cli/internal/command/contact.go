@@ -93,7 +93,7 @@ func (a *app) contactTake(use, short string) *cobra.Command {
 				byKey[entries[i].PrimaryKey()] = &entries[i]
 			}
 			var result imported
-			err = a.change(cmd.Context(), containerContact, func(c *client.Catalog) error {
+			_, err = a.change(cmd.Context(), containerContact, func(c *client.Catalog) error {
 				result, err = importAll(c, byKey)
 				return err
 			})
@@ -158,13 +158,13 @@ func (a *app) contactDelete() *cobra.Command {
 	return &cobra.Command{
 		Use: "delete ID", Short: "Delete a contact", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.change(cmd.Context(), containerContact, func(c *client.Catalog) error {
+			return a.changeOne(cmd.Context(), containerContact, "deleted", func(c *client.Catalog) (string, error) {
 				found, err := findContact(c, args[0])
 				if err != nil {
-					return err
+					return "", err
 				}
 				_, err = c.Delete(found.PrimaryKey())
-				return err
+				return found.Key, err
 			})
 		},
 	}

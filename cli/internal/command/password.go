@@ -44,15 +44,15 @@ func (a *app) passwordAdd() *cobra.Command {
 					return err
 				}
 			}
-			return a.change(cmd.Context(), containerCredential, func(c *client.Catalog) error {
+			return a.changeOne(cmd.Context(), containerCredential, "stored", func(c *client.Catalog) (string, error) {
 				if old, ok, err := c.Get(entry.PrimaryKey()); err != nil {
-					return err
+					return "", err
 				} else if ok {
 					if err := keepOld(&entry, old.Body, notes == "", totpFile == "", folder == ""); err != nil {
-						return err
+						return "", err
 					}
 				}
-				return c.Put(entry.PrimaryKey(), &entry)
+				return entry.PrimaryKey(), c.Put(entry.PrimaryKey(), &entry)
 			})
 		},
 	}
@@ -229,13 +229,13 @@ func (a *app) passwordDelete() *cobra.Command {
 	c := &cobra.Command{
 		Use: "delete SITE", Short: "Delete a login", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.change(cmd.Context(), containerCredential, func(c *client.Catalog) error {
+			return a.changeOne(cmd.Context(), containerCredential, "deleted", func(c *client.Catalog) (string, error) {
 				found, err := a.findLogin(c, args[0], user)
 				if err != nil {
-					return err
+					return "", err
 				}
 				_, err = c.Delete(found.PrimaryKey())
-				return err
+				return found.PrimaryKey(), err
 			})
 		},
 	}
@@ -266,7 +266,7 @@ left out. Importing the same file again changes nothing.`,
 				byKey[entries[i].PrimaryKey()] = &entries[i]
 			}
 			var result imported
-			err = a.change(cmd.Context(), containerCredential, func(c *client.Catalog) error {
+			_, err = a.change(cmd.Context(), containerCredential, func(c *client.Catalog) error {
 				result, err = importAll(c, byKey)
 				return err
 			})

@@ -304,4 +304,3 @@ func FuzzReaders(f *testing.F) {
 		}
 	})
 }
-

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// composeService is the stack of docker-compose.yml, brought up and taken down by its caller.
+type composeService struct {
+	d       *demo
+	command string // docker compose with its files, space separated
+}
+
+// The services of docker-compose.yml that take requests.
+var composeRoles = []string{
+	"alpha-gateway", "alpha-shard-0", "alpha-shard-1", "beta-gateway", "beta-shard-0", "beta-shard-1",
+}
+
+func (s *composeService) run(args ...string) (string, error) {
+	words := append(strings.Fields(s.command), args...)
+	out, err := exec.CommandContext(s.d.ctx, words[0], words[1:]...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+func (s *composeService) state() string { return os.Getenv("MESH_COMPOSE_STATE") }
+func (s *composeService) start() error {
+	_, err := s.run("up", "-d", "--wait", "--wait-timeout", "180")
+	return err
+}
+
+// kill ends every gateway and shard at once, the databases stay.
+func (s *composeService) kill() error {
+	_, err := s.run(append([]string{"kill", "-s", "KILL"}, composeRoles...)...)
+	return err
+}
+func (s *composeService) restart() error { return s.start() }
+func (s *composeService) stop()          {}
+
+func (s *composeService) databases() []string {
+	return strings.Fields(os.Getenv("MESH_COMPOSE_DATABASES"))
+}
+
+func (s *composeService) where(address string) (string, error) {
+	provider := strings.SplitN(address[strings.LastIndexByte(address, '@')+1:], ".", 2)[0]
+	out, err := s.run("exec", "-T", provider+"-gateway", "/meshctl", "account", "where", address, "--config", "/etc/meshd/meshctl.yaml", "-o", "json")
+	if err != nil {
+		return "", err
+	}
+	var v struct{ Shard string }
+	err = json.Unmarshal([]byte(out), &v)
+	return v.Shard, err
+}
+
+func (s *composeService) memory() string {
+	out, err := s.run("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}")
+	if err != nil {
+		return err.Error()
+	}
+	return "\n" + out
+}

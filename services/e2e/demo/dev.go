@@ -1,0 +1,108 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// devService is `meshd dev`: two providers, two shards each, in one process.
+type devService struct {
+	d     *demo
+	store string
+	cmd   *exec.Cmd
+}
+
+func (s *devService) state() string { return filepath.Join(s.d.work, "state.json") }
+func (s *devService) data() string  { return filepath.Join(s.d.work, "data") }
+
+func (s *devService) start() error {
+	os.Remove(s.state())
+	log, err := os.OpenFile(filepath.Join(s.d.work, "meshd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	s.cmd = exec.Command(filepath.Join(s.d.bin, "meshd"), "dev", "--store", s.store, "--state", s.state(), "--data", s.data())
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	exited := make(chan error, 1)
+	go func(cmd *exec.Cmd) { exited <- cmd.Wait() }(s.cmd)
+	return waitFor("meshd dev is ready (see "+log.Name()+")", time.Minute, func() bool {
+		select {
+		case <-exited:
+			return false
+		default:
+		}
+		_, err := os.Stat(s.state())
+		return err == nil
+	})
+}
+
+func (s *devService) kill() error {
+	if err := s.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	return waitFor("the killed process is gone", 10*time.Second, func() bool { return s.cmd.Process.Signal(syscall.Signal(0)) != nil })
+}
+
+func (s *devService) restart() error { return s.start() }
+
+func (s *devService) stop() {
+	if s.cmd == nil || s.cmd.Process.Signal(syscall.SIGTERM) != nil {
+		return
+	}
+	if waitFor("stop", 15*time.Second, func() bool { return s.cmd.Process.Signal(syscall.Signal(0)) != nil }) != nil {
+		_ = s.cmd.Process.Kill()
+	}
+}
+
+// databases lists the database of every shard: the files of the embedded store, or the URLs that `meshd dev` wrote.
+func (s *devService) databases() []string {
+	var all []string
+	_ = filepath.WalkDir(s.data(), func(path string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			switch filepath.Ext(path) {
+			case ".db", ".sqlite":
+				all = append(all, path)
+			case ".url":
+				if b, err := os.ReadFile(path); err == nil {
+					all = append(all, strings.TrimSpace(string(b)))
+				}
+			}
+		}
+		return nil
+	})
+	return all
+}
+
+func (s *devService) where(address string) (string, error) {
+	r := s.d.exec("", "meshctl", "account", "where", address, "--state", s.state(), "-o", "json")
+	if err := r.want(0); err != nil {
+		return "", err
+	}
+	var out struct{ Shard string }
+	err := json.Unmarshal([]byte(r.out), &out)
+	return out.Shard, err
+}
+
+func (s *devService) memory() string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		return "unknown here"
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+			return "meshd dev, both providers: RssAnon " + strings.TrimSpace(rest)
+		}
+	}
+	return "unknown here"
+}

@@ -1,0 +1,56 @@
+// Command demo runs the main job of meshd on real input and prints what it sees: two providers, two people, a thousand
+// entries from real export files, a replica that comes back to the octet, a conflict in which both versions survive, a
+// database that lies and is caught, a kill in which nothing acknowledged is lost. It exits non-zero at the first thing
+// that is not as it should be.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	bin := flag.String("bin", ".build", "folder with meshd, meshctl and mesh")
+	data := flag.String("testdata", "cli/testdata", "folder with the export files")
+	store := flag.String("store", "sqlite", "store of `meshd dev`: sqlite or postgres")
+	compose := flag.String("compose", "", "run against this docker compose command line instead of `meshd dev`")
+	keep := flag.Bool("keep", false, "keep the temporary folder")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, *bin, *data, *store, *compose, *keep))
+}
+
+func run(ctx context.Context, bin, data, store, compose string, keep bool) int {
+	work, err := os.MkdirTemp("", "mesh-demo-")
+	if err == nil {
+		err = os.Chmod(work, 0o711) // a private PostgreSQL runs as another user
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	d := &demo{ctx: ctx, bin: bin, testdata: data, work: work, began: time.Now()}
+	if compose == "" {
+		d.service = &devService{d: d, store: store}
+	} else {
+		d.service = &composeService{d: d, command: compose}
+	}
+	err = d.scenario()
+	d.service.stop()
+	if err != nil {
+		fmt.Printf("\nFAILED: %v\nwork folder: %s\n", err, work)
+		return 1
+	}
+	if !keep {
+		os.RemoveAll(work)
+	}
+	fmt.Printf("\nEverything was as it should be, in %.1f s.\n", time.Since(d.began).Seconds())
+	return 0
+}

@@ -1,0 +1,146 @@
+// Package tamper changes octets in the database of a shard, as a provider or a thief of its disk could, for tests and the
+// demo that show that a client notices. It is no part of the service.
+package tamper
+
+import (
+	"bytes"
+	"database/sql"
+	"fmt"
+	"strings"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
+	_ "modernc.org/sqlite"             // driver "sqlite"
+)
+
+// Database is an open database of a shard.
+type Database struct {
+	db     *sql.DB
+	driver string
+}
+
+// Open opens a database: a PostgreSQL URL, or the path of an embedded database's file.
+func Open(where string) (*Database, error) {
+	driver, dsn := "sqlite", "file:"+where+"?_pragma=busy_timeout(5000)"
+	if strings.HasPrefix(where, "postgres://") || strings.HasPrefix(where, "host=") {
+		driver, dsn = "pgx", where
+	}
+	db, err := sql.Open(driver, dsn)
+	return &Database{db, driver}, err
+}
+
+// Close closes it.
+func (d *Database) Close() error { return d.db.Close() }
+
+// query writes $n placeholders for either driver.
+func (d *Database) query(q string) string {
+	if d.driver == "sqlite" {
+		return strings.NewReplacer("$1", "?1", "$2", "?2", "$3", "?3", "$4", "?4", "$5", "?5", "$6", "?6", "$7", "?7", "$8", "?8").Replace(q)
+	}
+	return q
+}
+
+// frame names a row.
+type frame struct{ partition, account, container, idx int64 }
+
+// content is what a swap moves: everything but the place and the tree digest.
+type content struct{ header, trailer, payload, digest []byte }
+
+const where = ` WHERE partition = $1 AND account = $2 AND container = $3 AND idx = $4`
+
+// find returns the row of a frame; ok is false when this database does not hold the account.
+func (d *Database) find(address, container string, index int64) (f frame, ok bool, err error) {
+	f.idx = index
+	err = d.db.QueryRow(d.query(`SELECT c.partition, c.account, c.container FROM container c JOIN account a ON a.partition = c.partition AND a.account = c.account
+		WHERE a.address = $1 AND c.name = $2 AND c.frames > $3`), address, container, index).Scan(&f.partition, &f.account, &f.container)
+	if err == sql.ErrNoRows {
+		return f, false, nil
+	}
+	return f, err == nil, err
+}
+
+func (d *Database) read(f frame) (c content, err error) {
+	err = d.db.QueryRow(d.query(`SELECT header, trailer, payload, payload_digest FROM frame`+where), f.partition, f.account, f.container, f.idx).
+		Scan(&c.header, &c.trailer, &c.payload, &c.digest)
+	return c, err
+}
+
+func (d *Database) write(f frame, c content) error {
+	var header any = c.header
+	var trailer any
+	if c.trailer != nil {
+		trailer = c.trailer
+	}
+	if d.driver == "pgx" { // text columns there
+		header = string(c.header)
+		if c.trailer != nil {
+			trailer = c.trailer
+		}
+	}
+	r, err := d.db.Exec(d.query(`UPDATE frame SET header = $5, trailer = $6, payload = $7, payload_digest = $8`+where), f.partition, f.account, f.container, f.idx, header, trailer, c.payload, c.digest)
+	if err != nil {
+		return err
+	}
+	if n, _ := r.RowsAffected(); n != 1 {
+		return fmt.Errorf("%d rows changed, want 1", n)
+	}
+	return nil
+}
+
+// What can be changed.
+const (
+	Payload = "payload" // one octet of the stored payload
+	Header  = "header"  // one character of the header's ContentMetaData
+	Order   = "order"   // this frame and the next change places
+)
+
+// Change changes one thing in a frame of a container; undo puts it back. ok is false when the database does not hold the
+// account.
+func (d *Database) Change(what, address, container string, index int64) (undo func() error, ok bool, err error) {
+	f, ok, err := d.find(address, container, index)
+	if err != nil || !ok {
+		return nil, ok, err
+	}
+	old, err := d.read(f)
+	if err != nil {
+		return nil, true, err
+	}
+	changed := content{bytes.Clone(old.header), old.trailer, bytes.Clone(old.payload), old.digest}
+	switch what {
+	case Payload:
+		changed.payload[len(changed.payload)/2] ^= 1
+	case Header:
+		at := bytes.Index(changed.header, []byte(`"ContentMetaData":"`))
+		if at < 0 {
+			return nil, true, fmt.Errorf("the header has no ContentMetaData")
+		}
+		at += len(`"ContentMetaData":"`) + 30
+		if changed.header[at]++; changed.header[at] == 'z'+1 || changed.header[at] == 'Z'+1 || changed.header[at] == '9'+1 {
+			changed.header[at] = 'a'
+		}
+	case Order:
+		next := f
+		next.idx++
+		other, err := d.read(next)
+		if err != nil {
+			return nil, true, err
+		}
+		if err := d.write(f, other); err != nil {
+			return nil, true, err
+		}
+		if err := d.write(next, old); err != nil {
+			return nil, true, err
+		}
+		return func() error {
+			if err := d.write(f, old); err != nil {
+				return err
+			}
+			return d.write(next, other)
+		}, true, nil
+	default:
+		return nil, true, fmt.Errorf("cannot change %q", what)
+	}
+	if err := d.write(f, changed); err != nil {
+		return nil, true, err
+	}
+	return func() error { return d.write(f, old) }, true, nil
+}
