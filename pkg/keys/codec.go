@@ -54,7 +54,7 @@ func (k *PrivateKey) MarshalJBCD() ([]byte, error) { return k.marshal("") }
 
 func (k *PrivateKey) marshal(kid string) ([]byte, error) {
 	return jbcd.Tag(tagPrivate, wirePrivate{
-		Kid: kid, Crv: string(k.curve) + scalarSuffix, Private: k.scalar, Prefix: k.prefix,
+		Kid: kid, Crv: string(k.public.Curve) + scalarSuffix, Private: k.scalar, Prefix: k.prefix,
 	})
 }
 

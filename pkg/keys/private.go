@@ -18,10 +18,14 @@ import (
 // PrivateKey is a scalar with what signing needs besides (nonce prefix). It never prints its octets.
 // It does not change once made and may be used by several goroutines.
 type PrivateKey struct {
-	curve  Curve
+	public PublicKey
+	// Behind a pointer: where fmt does not ask Format, as for %p or in a field that is not exported, it prints the address.
+	*secrets
+}
+
+type secrets struct {
 	scalar []byte // little endian, as used in arithmetic: pruned once if it came from a seed, else as it is
 	prefix []byte // nonce prefix of signature keys
-	public PublicKey
 }
 
 // Generate makes a random key.
@@ -73,11 +77,10 @@ func FromScalar(curve Curve, scalar []byte) (*PrivateKey, error) {
 
 // fromScalar owns scalar and prefix.
 func fromScalar(curve Curve, scalar, prefix []byte) (*PrivateKey, error) {
-	k := &PrivateKey{curve: curve, scalar: scalar, prefix: prefix}
+	k := &PrivateKey{public: PublicKey{Curve: curve}, secrets: &secrets{scalar: scalar, prefix: prefix}}
 	if curve.signs() && len(prefix) == 0 {
 		k.prefix = noncePrefix(curve, scalar)
 	}
-	k.public.Curve = curve
 	switch curve {
 	case Ed448, X448:
 		s := reduce448(scalar)
@@ -127,11 +130,11 @@ func (k *PrivateKey) KID() string { return k.public.KID() }
 
 // Add returns the activated key: sum of scalars modulo the order; nonce prefix = HKDF of both (DATA §2).
 func (k *PrivateKey) Add(activation *PrivateKey) (*PrivateKey, error) {
-	if k.curve != activation.curve {
+	if k.public.Curve != activation.public.Curve {
 		return nil, fmt.Errorf("%w: add two curves", ErrCurve)
 	}
 	var sum []byte
-	switch k.curve {
+	switch k.public.Curve {
 	case Ed448, X448:
 		var s goldilocks.Scalar
 		s.Add(reduce448(k.scalar), reduce448(activation.scalar))
@@ -140,18 +143,18 @@ func (k *PrivateKey) Add(activation *PrivateKey) (*PrivateKey, error) {
 		sum = edwards25519.NewScalar().Add(reduce25519(k.scalar), reduce25519(activation.scalar)).Bytes()
 	}
 	var prefix []byte
-	if k.curve.signs() {
-		prefix = noncePrefix(k.curve, activation.prefix, k.prefix)
+	if k.public.Curve.signs() {
+		prefix = noncePrefix(k.public.Curve, activation.prefix, k.prefix)
 	}
-	return fromScalar(k.curve, sum, prefix)
+	return fromScalar(k.public.Curve, sum, prefix)
 }
 
 // Agree computes the shared u coordinate (56 or 32 octets); Ed25519 recipients of old material: the 32-octet Edwards point. All-zero is refused.
 func (k *PrivateKey) Agree(peer PublicKey) ([]byte, error) {
-	if k.curve != peer.Curve {
+	if k.public.Curve != peer.Curve {
 		return nil, fmt.Errorf("%w: another curve", ErrAgreement)
 	}
-	switch k.curve {
+	switch k.public.Curve {
 	case X448:
 		return agreeX448(k.scalar, peer.Octets)
 	case X25519:

@@ -20,7 +20,7 @@ const dom2 = "SigEd25519 no Ed25519 collisions\x00\x00"
 
 // Sign makes an Ed448 or Ed25519 signature (empty context). Same key and message give the same signature.
 func (k *PrivateKey) Sign(message []byte) ([]byte, error) {
-	switch k.curve {
+	switch k.public.Curve {
 	case Ed448:
 		return k.signEd448(message), nil
 	case Ed25519:
