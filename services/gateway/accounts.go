@@ -1,0 +1,87 @@
+package gateway
+
+import (
+	"sync"
+	"time"
+
+	"github.com/mathmesh/meshd/pkg/dare"
+	"github.com/mathmesh/meshd/pkg/mesh"
+	shardpb "github.com/mathmesh/meshd/proto/mesh/shard/v1"
+)
+
+// account is what a gateway needs of a stored account to check a credential.
+type account struct {
+	state    shardpb.AccountState
+	epoch    uint64
+	profile  mesh.ProfileAccount
+	mesh     mesh.ProfileMesh
+	redirect string
+	fetched  time.Time
+}
+
+func readAccount(r *shardpb.ResolveResponse) (*account, error) {
+	a := &account{state: r.GetState(), epoch: r.GetEpoch(), redirect: r.GetRedirect()}
+	if err := readProfile(r.GetProfileAccount(), mesh.TagProfileAccount, &a.profile); err != nil {
+		return nil, err
+	}
+	return a, readProfile(r.GetProfileMesh(), mesh.TagProfileMesh, &a.mesh)
+}
+
+func readProfile(text []byte, tag string, v any) error {
+	e, err := dare.Parse(text)
+	if err != nil {
+		return err
+	}
+	return object(e, tag, v)
+}
+
+// accountLife is how long an account is remembered. It matters only when its profile was replaced through another
+// gateway, and then in one direction: who was connected before shows a connection that no longer counts, and the shard,
+// which is asked about the device every time, refuses. A connection that does not check is looked up anew.
+const accountLife = 5 * time.Second
+
+// accountCache remembers accounts between the exchanges of their devices: parsing two profiles and asking the shard cost
+// more than the rest of the check.
+type accountCache struct {
+	max int
+	now func() time.Time
+
+	mu sync.Mutex
+	m  map[string]*account
+}
+
+func newAccountCache(size int, now func() time.Time) *accountCache {
+	return &accountCache{max: size, now: now, m: make(map[string]*account)}
+}
+
+func (c *accountCache) get(address string) *account {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := c.m[address]
+	if a == nil || c.now().Sub(a.fetched) > accountLife {
+		return nil
+	}
+	return a
+}
+
+func (c *accountCache) put(address string, a *account) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.m) >= c.max {
+		for k, old := range c.m {
+			if c.now().Sub(old.fetched) > accountLife {
+				delete(c.m, k)
+			}
+		}
+		if len(c.m) >= c.max {
+			clear(c.m)
+		}
+	}
+	c.m[address] = a
+}
+
+func (c *accountCache) forget(address string) {
+	c.mu.Lock()
+	delete(c.m, address)
+	c.mu.Unlock()
+}

@@ -1,0 +1,173 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Sizes and times of bodies (PROTOCOL §1.7).
+const (
+	maxBody   = 8 << 20         // of any transaction
+	bodyGrace = 5 * time.Second // for any body
+	bodyRate  = 32 << 10        // octets per second, on average, for a body that takes longer
+	bodyIdle  = 2 * time.Second // between two pieces
+
+	firstBuffer = 16 << 10 // an Upload of 1 KiB is 4 KiB sealed
+	keepBuffer  = 1 << 20  // larger buffers are not kept: they would stay for ever
+)
+
+// bodies reads request bodies within a budget of memory and keeps buffers for the next ones.
+type bodies struct {
+	budget int64
+	used   atomic.Int64
+	pool   sync.Pool // of *[]byte
+	now    func() time.Time
+}
+
+// errBusy: the budget is used up.
+var errBusy = errors.New("bodies in memory: budget used up")
+
+// read reads a whole body. The octets are the caller's until it calls release.
+func (b *bodies) read(w http.ResponseWriter, r *http.Request) ([]byte, *answer) {
+	if r.ContentLength > maxBody {
+		return nil, closing(transportRefusal(http.StatusRequestEntityTooLarge))
+	}
+	p := &pacer{control: http.NewResponseController(w), body: r.Body, start: b.now(), now: b.now}
+	body, err := b.fill(p, r.ContentLength)
+	p.stop()
+	if err == nil {
+		return body, nil
+	}
+	b.release(body)
+	switch {
+	case errors.Is(err, errBusy):
+		return nil, closing(overloaded())
+	case errors.Is(err, errTooLong):
+		return nil, closing(transportRefusal(http.StatusRequestEntityTooLarge))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, closing(transportRefusal(http.StatusRequestTimeout))
+	}
+	return nil, closing(transportRefusal(http.StatusBadRequest)) // cut off, or broken framing
+}
+
+var errTooLong = errors.New("body too long")
+
+// fill reads to the end; length is -1 when unknown. What it returns counts against the budget with its capacity, also
+// beside an error.
+func (b *bodies) fill(r io.Reader, length int64) ([]byte, error) {
+	buf := b.buffer(length)
+	if buf == nil {
+		return nil, errBusy
+	}
+	for {
+		if len(buf) == cap(buf) {
+			if len(buf) > maxBody {
+				return buf, errTooLong
+			}
+			grown := b.reserve(min(2*cap(buf), maxBody+1))
+			if grown == nil {
+				return buf, errBusy
+			}
+			grown = append(grown, buf...)
+			b.release(buf)
+			buf = grown
+		}
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case len(buf) > maxBody:
+			return buf, errTooLong
+		case err == io.EOF:
+			return buf, nil
+		case err != nil:
+			return buf, err
+		}
+	}
+}
+
+// buffer returns an empty buffer for a body of this length: one octet more, to see its end without growing.
+func (b *bodies) buffer(length int64) []byte {
+	want := firstBuffer
+	if length >= firstBuffer {
+		want = int(length) + 1
+	}
+	if want <= keepBuffer {
+		if p, ok := b.pool.Get().(*[]byte); ok {
+			if cap(*p) >= want && b.charge(cap(*p)) {
+				return (*p)[:0]
+			}
+		}
+	}
+	return b.reserve(want)
+}
+
+func (b *bodies) reserve(n int) []byte {
+	if !b.charge(n) {
+		return nil
+	}
+	buf := make([]byte, 0, n)
+	b.used.Add(int64(cap(buf) - n)) // the allocator may round up
+	return buf
+}
+
+func (b *bodies) charge(n int) bool {
+	if b.used.Add(int64(n)) > b.budget {
+		b.used.Add(-int64(n))
+		return false
+	}
+	return true
+}
+
+// release gives back what read returned.
+func (b *bodies) release(buf []byte) {
+	if cap(buf) == 0 {
+		return
+	}
+	b.used.Add(-int64(cap(buf)))
+	if cap(buf) <= keepBuffer {
+		b.pool.Put(&buf)
+	}
+}
+
+// pacer reads a body that must keep coming: every piece within bodyIdle of the one before, and the whole within
+// bodyGrace plus what its length so far takes at bodyRate.
+type pacer struct {
+	control *http.ResponseController
+	body    io.Reader
+	start   time.Time
+	now     func() time.Time
+	n       int64
+}
+
+func (p *pacer) Read(buf []byte) (int, error) {
+	now := p.now()
+	end := p.start.Add(bodyGrace + time.Duration(p.n)*time.Second/bodyRate)
+	if idle := now.Add(bodyIdle); idle.Before(end) {
+		end = idle
+	}
+	if !now.Before(end) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	// A server that knows no deadlines (a test's recorder) has no slow senders either.
+	if err := p.control.SetReadDeadline(end); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return 0, err
+	}
+	n, err := p.body.Read(buf)
+	p.n += int64(n)
+	return n, err
+}
+
+// stop takes the deadline away: the server watches the connection for its end while the request is worked on.
+func (p *pacer) stop() {
+	_ = p.control.SetReadDeadline(time.Time{}) // see Read
+}
+
+func closing(a *answer) *answer {
+	a.closing = true
+	return a
+}

@@ -1,0 +1,337 @@
+package gateway
+
+import (
+	"bytes"
+	"crypto/sha512"
+	"encoding/base64"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mathmesh/meshd/pkg/dare"
+	"github.com/mathmesh/meshd/pkg/jbcd"
+	"github.com/mathmesh/meshd/pkg/mesh"
+	"github.com/mathmesh/meshd/pkg/udf"
+	shardpb "github.com/mathmesh/meshd/proto/mesh/shard/v1"
+)
+
+// How an envelope is stored and served (PROTOCOL D-24): the members that belong to the service or to the transfer are
+// taken out of header and trailer before storing and put in last when the frame is served; everything else, the payload
+// above all, stays octet by octet what the device sent and signed.
+
+const (
+	// maxMessage is the longest envelope of a spool, counted as compact JSON (draft §7, D-28).
+	maxMessage = 65536
+	// maxName bounds identifiers: they become keys of an index, and 1 KiB is many times the longest of ours.
+	maxName = 1024
+	// spliceRoom is left in header and trailer for what is put in when a frame is served: two digests of 86 characters,
+	// or container information, a time, a length, with their names.
+	spliceRoom = 512
+)
+
+// takeApart makes the stored form of an envelope. What is wrong with the entry alone becomes its Reject code. The error,
+// for the whole request, is that of two-phase upload, which this build does not have (D-23).
+func takeApart(e *dare.Envelope, spool bool) (*shardpb.Entry, error) {
+	const op = "gateway.takeApart"
+	entry := &shardpb.Entry{Header: e.Header, Payload: e.Payload, Trailer: e.Trailer}
+	h, err := readStored(e)
+	switch {
+	case err != nil:
+		return reject(entry, mesh.MessageInvalid), nil
+	case h.part || h.length != nil && *h.length != int64(len(e.Payload)):
+		return nil, mesh.Errorf(op, mesh.UnknownOperation, "two-phase upload")
+	case len(e.Header) > dare.MaxHeader-spliceRoom || len(e.Trailer) > dare.MaxHeader-spliceRoom:
+		return reject(entry, mesh.RequestSize), nil
+	case spool && compactLen(e) > maxMessage:
+		return reject(entry, mesh.RequestSize), nil
+	}
+	digest := sha512.Sum512(e.Payload)
+	entry.PayloadDigest = digest[:]
+	for _, written := range h.digests {
+		if !bytes.Equal(written, digest[:]) {
+			return reject(entry, mesh.MessageInvalid), nil
+		}
+		entry.DigestWritten = true
+	}
+	if entry.Header, err = without(e.Header, h.cut, "ContainerInfo", "Received", "ContentLength", "BytesOffset"); err == nil {
+		entry.Trailer, err = without(e.Trailer, h.cutTrailer, "TreeDigest")
+	}
+	if err != nil {
+		return reject(entry, mesh.MessageInvalid), nil
+	}
+	if h.info != nil {
+		entry.Index = h.info.Index
+	}
+	if kind, ok := identify(entry, h, spool); !ok {
+		return reject(entry, kind), nil
+	}
+	return entry, nil
+}
+
+// reject marks an entry; the shard needs its place in the request, not its octets.
+func reject(e *shardpb.Entry, kind mesh.Kind) *shardpb.Entry {
+	return &shardpb.Entry{EnvelopeId: e.EnvelopeId, Reject: uint32(kind.Code().Extended)}
+}
+
+// identify fills in the columns by which frames are found, and says what is wrong with them.
+func identify(entry *shardpb.Entry, h *stored, spool bool) (mesh.Kind, bool) {
+	if entry.Index != nil && *entry.Index == 0 { // begins the container
+		merkle := (h.info.DataEncoding == "" || h.info.DataEncoding == "JSON") && (h.info.ContainerType == "" || h.info.ContainerType == "Merkle")
+		return mesh.MessageInvalid, merkle
+	}
+	for _, name := range []string{h.envelopeID, h.meta.UniqueID, h.meta.MessageType} {
+		if len(name) > maxName {
+			return mesh.RequestSize, false
+		}
+		if strings.ContainsRune(name, 0) { // no database stores it in a text
+			return mesh.MessageInvalid, false
+		}
+	}
+	entry.EnvelopeId, entry.UniqueId, entry.MessageType = h.envelopeID, h.meta.UniqueID, h.meta.MessageType
+	if spool {
+		return mesh.MessageInvalid, identifyMessage(entry)
+	}
+	switch h.meta.Event {
+	case "New", "Update", "Delete":
+	default:
+		return mesh.MessageInvalid, false
+	}
+	entry.Event = h.meta.Event
+	if entry.EnvelopeId == "" {
+		entry.EnvelopeId = entry.UniqueId
+	}
+	return mesh.MessageInvalid, entry.UniqueId != ""
+}
+
+// identifyMessage: the EnvelopeID of a message is made from its MessageID, which is the UniqueID (DATA §10).
+func identifyMessage(entry *shardpb.Entry) bool {
+	if entry.UniqueId == "" {
+		return entry.EnvelopeId != ""
+	}
+	want := udf.EnvelopeID(entry.UniqueId)
+	if entry.EnvelopeId == "" {
+		entry.EnvelopeId = want
+	}
+	return entry.EnvelopeId == want
+}
+
+// stored is what the service reads of an envelope's header and trailer. Everything else in them is the client's.
+type stored struct {
+	envelopeID      string
+	meta            dare.ContentMeta
+	info            *dare.Info
+	length          *int64
+	part            bool // has BytesOffset
+	digests         []jbcd.Binary
+	cut, cutTrailer bool // has members that are not stored
+}
+
+func readStored(e *dare.Envelope) (*stored, error) {
+	h := new(stored)
+	members, err := jbcd.Object(e.Header)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range members {
+		switch m.Name {
+		case "EnvelopeID":
+			err = member(m, &h.envelopeID)
+		case "ContentMetaData":
+			var text jbcd.Binary
+			if err = member(m, &text); err == nil && len(text) > 0 {
+				err = jbcd.Unmarshal(text, &h.meta)
+			}
+		case "ContainerInfo":
+			h.cut, h.info = true, new(dare.Info)
+			err = member(m, h.info)
+		case "ContentLength":
+			h.cut, h.length = true, new(int64)
+			err = member(m, h.length)
+		case "BytesOffset":
+			h.cut, h.part = true, true
+		case "Received":
+			h.cut = true
+		case "PayloadDigest":
+			err = h.digest(m)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return h, h.readTrailer(e.Trailer)
+}
+
+func (h *stored) readTrailer(trailer []byte) error {
+	if len(trailer) == 0 {
+		return nil
+	}
+	members, err := jbcd.Object(trailer)
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		switch m.Name {
+		case "PayloadDigest":
+			err = h.digest(m)
+		case "TreeDigest":
+			h.cutTrailer = true
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *stored) digest(m jbcd.Member) error {
+	var d jbcd.Binary
+	if err := member(m, &d); err != nil {
+		return err
+	}
+	if len(d) > 0 { // null and "" are absent
+		h.digests = append(h.digests, d)
+	}
+	return nil
+}
+
+// member reads a value into v; null leaves v as it is.
+func member(m jbcd.Member, v any) error {
+	if string(m.Value) == "null" {
+		return nil
+	}
+	return jbcd.Unmarshal(m.Value, v)
+}
+
+func without(text []byte, needed bool, names ...string) ([]byte, error) {
+	if !needed {
+		return text, nil
+	}
+	return jbcd.Without(text, names...)
+}
+
+// compactLen is the length of an envelope in compact JSON: white space outside strings does not count, so that every
+// service on a message's way counts alike.
+func compactLen(e *dare.Envelope) int {
+	n := len(`[,""]`) + compactText(e.Header) + base64.RawURLEncoding.EncodedLen(len(e.Payload))
+	if len(e.Trailer) > 0 {
+		n += 1 + compactText(e.Trailer)
+	}
+	return n
+}
+
+func compactText(text []byte) int {
+	n, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+			n += 2
+			continue
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == ' ' || c == '\t' || c == '\n' || c == '\r'):
+			continue
+		}
+		n++
+	}
+	return n
+}
+
+// parts are those of an entry that a Download wants (D-20).
+type parts struct{ header, payload, trailer bool }
+
+// wholeEntry is what a Download without part selection wants.
+func wholeEntry() parts { return parts{true, true, true} }
+
+// partsOf reads the part selection: nothing true is everything.
+func partsOf(c *mesh.ConstraintsData) parts {
+	if c == nil {
+		return wholeEntry()
+	}
+	is := func(b *bool) bool { return b != nil && *b }
+	p := parts{is(c.Header), is(c.Payload), is(c.Trailer)}
+	if p == (parts{}) {
+		return wholeEntry()
+	}
+	return p
+}
+
+// putTogether makes the envelope that is served of a frame.
+func putTogether(f *shardpb.Frame, want parts) (*dare.Envelope, error) {
+	e := new(dare.Envelope)
+	if want.payload {
+		e.Payload = f.GetPayload()
+	}
+	base := f.GetHeader()
+	if !want.header {
+		// A header that was not asked for still says which frame it is.
+		id, err := jbcd.Marshal(f.GetEnvelopeId())
+		if err != nil {
+			return nil, mesh.E("gateway.putTogether", mesh.Internal, err)
+		}
+		base = append(append([]byte(`{"EnvelopeID":`), id...), '}')
+	}
+	var members [256]byte
+	m := append(members[:0], `"ContainerInfo":{`...)
+	if f.GetIndex() == 0 {
+		m = append(m, `"DataEncoding":"JSON","ContainerType":"Merkle",`...)
+	}
+	m = append(m, `"Index":`...)
+	m = strconv.AppendInt(m, f.GetIndex(), 10)
+	m = append(m, '}')
+	if r := f.GetReceived(); r != nil && want.header {
+		m = append(m, `,"Received":"`...)
+		m = r.AsTime().UTC().AppendFormat(m, time.RFC3339)
+		m = append(m, '"')
+	}
+	if int64(len(e.Payload)) != f.GetPayloadLength() {
+		m = append(m, `,"ContentLength":`...)
+		m = strconv.AppendInt(m, f.GetPayloadLength(), 10)
+	}
+	e.Header = splice(base, m)
+	if !want.trailer {
+		return e, nil
+	}
+	var digests [256]byte
+	m = digests[:0]
+	if !f.GetDigestWritten() {
+		m = appendBinary(m, "PayloadDigest", f.GetPayloadDigest())
+		m = append(m, ',')
+	}
+	m = appendBinary(m, "TreeDigest", f.GetTreeDigest())
+	e.Trailer = splice(f.GetTrailer(), m)
+	return e, nil
+}
+
+func appendBinary(out []byte, name string, octets []byte) []byte {
+	out = append(out, '"')
+	out = append(out, name...)
+	out = append(out, `":"`...)
+	out = base64.RawURLEncoding.AppendEncode(out, octets)
+	return append(out, '"')
+}
+
+// splice puts members after the last of object, which was checked when it came in and is `{…}` without white space
+// around it. What is no longer an object, because somebody changed the database, goes out as it is: the client finds it.
+func splice(object, members []byte) []byte {
+	if len(object) == 0 {
+		object = []byte("{}")
+	}
+	end := bytes.LastIndexByte(object, '}')
+	if end <= 0 {
+		end = len(object)
+	}
+	last := end // after the last member
+	for last > 1 && isSpace(object[last-1]) {
+		last--
+	}
+	out := make([]byte, 0, len(object)+1+len(members))
+	out = append(out, object[:last]...)
+	if last > 1 {
+		out = append(out, ',')
+	}
+	out = append(out, members...)
+	return append(out, object[last:]...)
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }

@@ -1,0 +1,86 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/mathmesh/meshd/pkg/mesh"
+)
+
+// metrics are the gateway's instruments (docs/design.md, Contracts that tools rely on).
+type metrics struct {
+	duration   metric.Float64Histogram
+	ticketHits metric.Int64Counter
+}
+
+func newMetrics(p metric.MeterProvider) (*metrics, error) {
+	meter := p.Meter("github.com/mathmesh/meshd/services/gateway")
+	duration, err := meter.Float64Histogram("mesh_transaction_duration_seconds", metric.WithUnit("s"),
+		metric.WithDescription("Time from the head of a request to the end of its answer."),
+		metric.WithExplicitBucketBoundaries(.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10))
+	if err != nil {
+		return nil, err
+	}
+	hits, err := meter.Int64Counter("mesh_ticket_cache_hits_total",
+		metric.WithDescription("Requests authenticated by a ticket: exchanges that were not needed."))
+	return &metrics{duration: duration, ticketHits: hits}, err
+}
+
+// outcome is the low-cardinality result of a request.
+func outcome(status int) string {
+	switch {
+	case status < 300:
+		return "ok"
+	case status == 300:
+		return "pending"
+	case status < 400:
+		return "redirect"
+	case status < 500:
+		return "refused"
+	}
+	return "failed"
+}
+
+// record counts and logs a request: sizes, times, codes, the keyed hash of the account. Never an address, an envelope
+// or a key.
+func (q *request) record(ctx context.Context, a *answer) {
+	took := q.now().Sub(q.start)
+	name := "none"
+	if q.rule != nil {
+		name = q.rule.name
+	}
+	q.metrics.duration.Record(ctx, took.Seconds(), metric.WithAttributeSet(attribute.NewSet(
+		attribute.String("transaction", name),
+		attribute.String("outcome", outcome(a.status)),
+		attribute.String("auth", q.by.String()),
+	)))
+	level := slog.LevelDebug
+	switch {
+	case a.status >= 500 && mesh.KindOf(q.fault) == mesh.Internal:
+		level = slog.LevelError
+	case a.status >= 500:
+		level = slog.LevelWarn
+	}
+	if !q.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("transaction", name), slog.String("auth", q.by.String()), slog.Bool("cleartext", q.cleartext),
+		slog.Int("status", a.status), slog.Int("extended", a.extended),
+		slog.Int("in", q.size), slog.Int("out", len(a.body)), slog.Duration("took", took.Round(time.Microsecond)),
+	}
+	if q.who.account != "" {
+		attrs = append(attrs, q.telemetry.Account(q.who.account))
+	}
+	if q.fault != nil {
+		attrs = append(attrs, slog.String("kind", mesh.KindOf(q.fault).String()))
+		if level == slog.LevelError {
+			attrs = append(attrs, slog.Any("err", q.fault))
+		}
+	}
+	q.log.LogAttrs(ctx, level, "request", attrs...)
+}
