@@ -12,8 +12,10 @@ import (
 
 // seedMessages adds the six messages of the vectors, and some of their classes of damage.
 func seedMessages(f *testing.F, v *authVectors) {
-	for _, m := range []message{v.ExchangeRequest.message, v.ExchangeResponse.message, v.TicketRequest.message,
-		v.TicketResponse.message, v.ExchangeError, v.TicketError} {
+	for _, m := range []message{
+		v.ExchangeRequest.message, v.ExchangeResponse.message, v.TicketRequest.message,
+		v.TicketResponse.message, v.ExchangeError, v.TicketError,
+	} {
 		f.Add([]byte(m.Header), []byte(m.Ciphertext), false)
 		f.Add([]byte(m.Header), []byte{}, true)
 	}

@@ -59,7 +59,7 @@ func (h *header) exchangeRecipient(e *dare.Envelope) (r *recipient, epk keys.Pub
 	case h.KID != "":
 		err = errors.New("kid beside recipients")
 	case len(h.Salt) != saltLen:
-		err = errors.New("Salt of an exchange is not 24 octets")
+		err = errors.New("exchange with a Salt of other than 24 octets")
 	case len(h.Recipients) != 1:
 		err = errors.New("not exactly one recipient")
 	case h.Recipients[0].KWD != Suite:

@@ -261,9 +261,11 @@ func TestPageKeys(t *testing.T) {
 
 // The layout of a ticket does not change: this one was written by the first version.
 func TestTicketLayout(t *testing.T) {
-	c := &TicketContent{ServiceKID: "MBPK-TCEC", Domain: "example.com", Secret: bytes.Repeat([]byte{0x5a}, keyLen), Account: "alice@example.com",
+	c := &TicketContent{
+		ServiceKID: "MBPK-TCEC", Domain: "example.com", Secret: bytes.Repeat([]byte{0x5a}, keyLen), Account: "alice@example.com",
 		ProfileUDF: "MACC", DeviceUDF: "MDEV", AuthKID: "MCKS", Mode: Service, Epoch: 0x0102030405060708,
-		Issued: time.UnixMilli(1595862394050), Expires: time.UnixMilli(1595865994050)}
+		Issued: time.UnixMilli(1595862394050), Expires: time.UnixMilli(1595865994050),
+	}
 	want := "\x01\x01\x01\x03" + "\x01\x02\x03\x04\x05\x06\x07\x08" + "\x00\x00\x01\x73\x90\xcf\xa4\xc2" + "\x00\x00\x01\x73\x91\x06\x93\x42" +
 		strings.Repeat("\x5a", 32) + "\x00\x09MBPK-TCEC" + "\x00\x0bexample.com" + "\x00\x11alice@example.com" + "\x00\x04MACC" + "\x00\x04MDEV" + "\x00\x04MCKS"
 	got, err := c.encode()

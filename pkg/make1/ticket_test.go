@@ -217,7 +217,9 @@ func TestTicketUnknown(t *testing.T) {
 	t.Run("shape", func(t *testing.T) {
 		for _, e := range []*dare.Envelope{
 			{Header: good.Header, Payload: good.Payload, Trailer: []byte(`{}`)},
-			edit(good, `A256GCM`, `A256CBC`), edit(good, `"kid"`, `"kix"`), {Header: []byte(`{}`)}, nil,
+			edit(good, `A256GCM`, `A256CBC`), edit(good, `"kid"`, `"kix"`),
+			{Header: []byte(`{}`)},
+			nil,
 		} {
 			q, err := w.openTicket(e, now)
 			wantKind(t, err, mesh.NotAuthenticated)
@@ -415,7 +417,7 @@ func TestNoSecretPrinted(t *testing.T) {
 		for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
 			text := fmt.Sprintf(format, v)
 			for _, secret := range [][]byte{k.secret, k.channel.c2s, entry.Key} {
-				for _, shown := range []string{string(secret), fmt.Sprint([]byte(secret)), fmt.Sprintf("%x", secret), fmt.Sprintf("%#v", []byte(secret))} {
+				for _, shown := range []string{string(secret), fmt.Sprintf("%d", secret), fmt.Sprintf("%x", secret), fmt.Sprintf("%#v", secret)} {
 					if strings.Contains(text, shown) {
 						t.Errorf("%T with %s shows a secret", v, format)
 					}

@@ -154,10 +154,13 @@ func runVectors(t testing.TB) *vectorRun {
 	t.Helper()
 	v := loadVectors(t)
 	s, c, e, f := v.key(t, "S"), v.key(t, "C"), v.key(t, "E"), v.key(t, "F")
-	r := &vectorRun{v: v,
+	r := &vectorRun{
+		v:       v,
 		service: vectorHolder{v.KeyUDF["S"]: s},
-		client: &Client{Domain: v.Domain, S: unsigned(s.Public()), AuthKID: v.KeyUDF["C"],
-			Holder: vectorHolder{v.KeyUDF["C"]: c}},
+		client: &Client{
+			Domain: v.Domain, S: unsigned(s.Public()), AuthKID: v.KeyUDF["C"],
+			Holder: vectorHolder{v.KeyUDF["C"]: c},
+		},
 	}
 	must := func(err error) {
 		t.Helper()
@@ -237,11 +240,16 @@ func TestVectorsProduced(t *testing.T) {
 		got, want []byte
 	}{
 		{"suite", []byte(Suite), []byte(v.Suite)},
-		{"ck0, client", r.pending.secrets.ck0, v.CK0}, {"ck0, service", r.exchange.secrets.ck0, v.CK0},
-		{"es, client", r.pending.secrets.es, v.ES}, {"es, service", r.exchange.secrets.es, v.ES},
-		{"ss, client", r.pending.secrets.ss, v.SS}, {"ss, service", r.exchange.secrets.ss, v.SS},
-		{"ee", ee, v.EE}, {"se", se, v.SE},
-		{"th, client", r.pending.secrets.th, v.ExchangeRequest.TH}, {"th, service", r.exchange.secrets.th, v.ExchangeRequest.TH},
+		{"ck0, client", r.pending.secrets.ck0, v.CK0},
+		{"ck0, service", r.exchange.secrets.ck0, v.CK0},
+		{"es, client", r.pending.secrets.es, v.ES},
+		{"es, service", r.exchange.secrets.es, v.ES},
+		{"ss, client", r.pending.secrets.ss, v.SS},
+		{"ss, service", r.exchange.secrets.ss, v.SS},
+		{"ee", ee, v.EE},
+		{"se", se, v.SE},
+		{"th, client", r.pending.secrets.th, v.ExchangeRequest.TH},
+		{"th, service", r.exchange.secrets.th, v.ExchangeRequest.TH},
 		{"rkd of the request", r.exchange.rkd, v.ExchangeRequest.RKD},
 		{"ticket secret, client", r.ticket.secret, v.ExchangeResponse.TicketSecret},
 		{"c2s", r.ticket.channel.c2s, v.TicketRequest.C2S},

@@ -46,8 +46,10 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, service: keys.NewRing(s), s: s.Public(), c: c.Public(), ring: ring,
-		client: &Client{Domain: domain, S: s.Public(), Holder: keys.NewRing(c), AuthKID: c.Public().KID()}}
+	return &world{
+		t: t, service: keys.NewRing(s), s: s.Public(), c: c.Public(), ring: ring,
+		client: &Client{Domain: domain, S: s.Public(), Holder: keys.NewRing(c), AuthKID: c.Public().KID()},
+	}
 }
 
 // known says which service keys a gateway with holder h published.
@@ -96,8 +98,10 @@ func (w *world) accept(e *dare.Envelope) *Exchange {
 }
 
 func (w *world) content() TicketContent {
-	return TicketContent{ServiceKID: w.s.KID(), Domain: domain, Account: "alice@" + domain, ProfileUDF: "MACC-OUNT", DeviceUDF: "MDEV-ICE",
-		AuthKID: w.client.AuthKID, Mode: Profile, Epoch: 7, Issued: now, Expires: now.Add(time.Hour)}
+	return TicketContent{
+		ServiceKID: w.s.KID(), Domain: domain, Account: "alice@" + domain, ProfileUDF: "MACC-OUNT", DeviceUDF: "MDEV-ICE",
+		AuthKID: w.client.AuthKID, Mode: Profile, Epoch: 7, Issued: now, Expires: now.Add(time.Hour),
+	}
 }
 
 // ticket gets a ticket with content c under the world's ring.
@@ -177,3 +181,18 @@ func flipped(e *dare.Envelope, f func(where string, octet int, e *dare.Envelope)
 		f("payload cut at", n, &dare.Envelope{Header: e.Header, Payload: e.Payload[:n]})
 	}
 }
+
+// bothHolder is two holders.
+type bothHolder [2]keys.Holder
+
+func (b bothHolder) of(kid string) keys.Holder {
+	if _, ok := b[0].Public(kid); ok {
+		return b[0]
+	}
+	return b[1]
+}
+
+func (b bothHolder) Public(kid string) (keys.PublicKey, bool) { return b.of(kid).Public(kid) }
+
+func (b bothHolder) Sign(kid string, m []byte) ([]byte, error)        { return b.of(kid).Sign(kid, m) }
+func (b bothHolder) Agree(k string, p keys.PublicKey) ([]byte, error) { return b.of(k).Agree(k, p) }
