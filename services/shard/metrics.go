@@ -33,15 +33,19 @@ func newMetrics(provider metric.MeterProvider, s *Server) (*metrics, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = meter.Int64ObservableGauge("mesh_shard_epoch",
-		metric.WithDescription("Newest epoch of the shard map that a partition of this shard has seen."),
-		metric.WithInt64Callback(func(ctx context.Context, o metric.Int64Observer) error {
-			epoch, err := m.shardEpoch(ctx, s.store)
-			if err == nil {
-				o.Observe(epoch, metric.WithAttributes(attribute.String("shard", s.name)))
-			}
-			return err
-		}))
+	epoch, err := meter.Int64ObservableGauge("mesh_shard_epoch",
+		metric.WithDescription("Newest epoch of the shard map that a partition of this shard has seen."))
+	if err != nil {
+		return nil, err
+	}
+	// Not with the instrument: two shards in one process (meshd dev) make one instrument, whose first callback alone would count.
+	_, err = meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		n, err := m.shardEpoch(ctx, s.store)
+		if err == nil {
+			o.ObserveInt64(epoch, n, metric.WithAttributes(attribute.String("shard", s.name)))
+		}
+		return err
+	}, epoch)
 	return m, err
 }
 

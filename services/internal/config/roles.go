@@ -1,8 +1,10 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
 )
 
 // Gateway is the file of `meshd gateway`.
@@ -39,13 +41,16 @@ func (c *Gateway) check() error {
 	if len(c.Services) == 0 {
 		return errors.New("services must name at least one domain")
 	}
-	for i, s := range c.Services {
+	for i := range c.Services {
+		s := &c.Services[i]
 		err := need("domain", s.Domain, "provider_dir", s.ProviderDir, "tls_cert_file", s.TLSCertFile, "tls_key_file", s.TLSKeyFile, "ring_file", s.RingFile)
 		if err != nil {
 			return fmt.Errorf("services[%d]: %w", i, err)
 		}
 		switch s.Policy {
-		case "", "open", "closed":
+		case "":
+			s.Policy = "open"
+		case "open", "closed":
 		case "manual":
 			if s.ApprovalURL == "" {
 				return fmt.Errorf("services[%d]: policy manual needs an approval_url", i)
@@ -78,6 +83,18 @@ type Shard struct {
 type ShardKeys struct {
 	Domain      string `yaml:"domain"`
 	ProviderDir string `yaml:"provider_dir"` // made by meshkey: shard/keys.json is read
+}
+
+// Database is where the data are: the PostgreSQL URL in the file, or the SQLite file itself.
+func (c *Shard) Database() (string, error) {
+	if c.Store == "sqlite" {
+		return c.DatabaseFile, nil
+	}
+	url, err := os.ReadFile(c.DatabaseFile)
+	if err != nil {
+		return "", fmt.Errorf("database_file: %w", err)
+	}
+	return string(bytes.TrimSpace(url)), nil
 }
 
 func (c *Shard) check() error {

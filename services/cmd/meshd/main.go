@@ -1,0 +1,34 @@
+// Command meshd is the Mesh Service: one binary, one sub-command per role (docs/design.md, Roles). Each role runs in
+// any number of equal copies and can be killed at any moment.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker: -X main.version=….
+var version = "devel"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use:           "meshd",
+		Short:         "Mathematical Mesh Service",
+		Long:          "meshd is a Mesh Service (draft-hallambaker-mesh-protocol).\n\nTo try it:        meshd dev --state /tmp/mesh.json\nIn production:    meshd gateway, meshd shard, each with one YAML file; meshctl operates them.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(gatewayCommand(), shardCommand(), devCommand(), configCommand(), healthCommand(), versionCommand())
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "meshd:", err)
+		os.Exit(exitCode(err))
+	}
+}

@@ -1,0 +1,56 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/mathmesh/meshd/services/internal/shardmap"
+	"github.com/mathmesh/meshd/services/shard"
+	"github.com/mathmesh/meshd/services/shard/sqlite"
+)
+
+// The stores.
+const (
+	SQLite   = "sqlite"
+	Postgres = "postgres"
+)
+
+// OpenStore opens the database of a shard: where is the path of a SQLite file or a PostgreSQL URL.
+func OpenStore(ctx context.Context, store, where string) (shard.Store, error) {
+	switch store {
+	case SQLite:
+		return sqlite.Open(ctx, where)
+	case Postgres:
+		return nil, errors.New("no postgres yet")
+	}
+	return nil, fmt.Errorf("store %q: want sqlite or postgres", store)
+}
+
+// firstEpoch is that of the maps that we make ourselves.
+const firstEpoch = 1
+
+// ensurePartitions opens the partitions of a shard in a new database. In one that has partitions they must be the
+// ones that the map gives it: otherwise its accounts would be out of reach.
+func ensurePartitions(ctx context.Context, store shard.Store, s shardmap.Shard) error {
+	have, err := store.Partitions(ctx)
+	if err != nil {
+		return err
+	}
+	wanted := 0
+	for _, r := range s.Ranges {
+		wanted += int(r.Last) - int(r.First) + 1
+	}
+	if len(have) == 0 {
+		for _, r := range s.Ranges {
+			if err := store.SetPartitions(ctx, r.First, r.Last, shard.PartitionOpen, firstEpoch); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(have) != wanted || have[0].Number != s.Ranges[0].First {
+		return fmt.Errorf("the database of shard %s has other partitions than the map: was the number of shards changed?", s.Name)
+	}
+	return nil
+}
