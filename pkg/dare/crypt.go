@@ -93,10 +93,11 @@ func (r *Recipient) masterKey(holder keys.Holder, kid string) ([]byte, error) {
 	if r.KWD != "" && r.KWD != kwdAES {
 		return nil, fmt.Errorf("%w: kwd", ErrAlgorithm)
 	}
-	if r.EPK == nil {
-		return nil, fmt.Errorf("%w: recipient without epk", ErrMalformed)
+	epk, err := r.Ephemeral()
+	if err != nil {
+		return nil, err
 	}
-	z, err := holder.Agree(kid, *r.EPK)
+	z, err := holder.Agree(kid, epk)
 	if err != nil {
 		return nil, fmt.Errorf("%w: key agreement: %w", ErrOpen, err)
 	}
@@ -110,6 +111,19 @@ func (r *Recipient) masterKey(holder keys.Holder, kid string) ([]byte, error) {
 		}
 	}
 	return nil, fmt.Errorf("%w: wmk", ErrOpen)
+}
+
+// Ephemeral reads epk. ParseHeader does not: to check one point costs twice what it costs to read all the rest, only
+// the recipient needs it, and the key of another may be of a kind that we do not know.
+func (r *Recipient) Ephemeral() (keys.PublicKey, error) {
+	var epk keys.PublicKey
+	if len(r.EPK) == 0 {
+		return epk, fmt.Errorf("%w: recipient without epk", ErrMalformed)
+	}
+	if err := jbcd.Unmarshal(r.EPK, &epk); err != nil {
+		return keys.PublicKey{}, fmt.Errorf("dare: epk: %w", err)
+	}
+	return epk, nil
 }
 
 // newRecipient wraps masterKey for to, under an ephemeral key of its own.
@@ -133,8 +147,11 @@ func newRecipient(to keys.PublicKey, masterKey []byte) (Recipient, error) {
 	if err != nil {
 		return Recipient{}, err
 	}
-	epk := ephemeral.Public()
-	return Recipient{KID: to.KID(), EPK: &epk, WMK: wmk}, nil
+	epk, err := jbcd.Marshal(ephemeral.Public())
+	if err != nil {
+		return Recipient{}, err
+	}
+	return Recipient{KID: to.KID(), EPK: epk, WMK: wmk}, nil
 }
 
 // payloadKeys derives key and initialisation vector of the payload (DATA §1.5).

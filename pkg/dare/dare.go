@@ -11,7 +11,6 @@ package dare
 
 import (
 	"github.com/mathmesh/meshd/pkg/jbcd"
-	"github.com/mathmesh/meshd/pkg/keys"
 )
 
 // Envelope is a DARE envelope: three elements, kept as octets. Trailer is nil when absent.
@@ -24,20 +23,21 @@ type Envelope struct {
 
 // Header are the members of a header or trailer (trailer members are allowed in both).
 type Header struct {
-	EnvelopeID      string      `json:"EnvelopeID,omitempty"`
-	Enc             string      `json:"enc,omitempty"`
-	Dig             string      `json:"dig,omitempty"`
-	KID             string      `json:"kid,omitempty"`
-	Salt            jbcd.Binary `json:"Salt,omitempty"`
-	Signatures      []Signature `json:"signatures,omitempty"`
-	Recipients      []Recipient `json:"recipients,omitempty"`
-	ContentMetaData jbcd.Binary `json:"ContentMetaData,omitempty"`
-	ContainerInfo   *Info       `json:"ContainerInfo,omitempty"`
-	Received        *jbcd.Time  `json:"Received,omitempty"`
-	ContentLength   *int64      `json:"ContentLength,omitempty"`
-	BytesOffset     *int64      `json:"BytesOffset,omitempty"`
-	PayloadDigest   jbcd.Binary `json:"PayloadDigest,omitempty"`
-	TreeDigest      jbcd.Binary `json:"TreeDigest,omitempty"`
+	EnvelopeID      string        `json:"EnvelopeID,omitempty"`
+	Enc             string        `json:"enc,omitempty"`
+	Dig             string        `json:"dig,omitempty"`
+	KID             string        `json:"kid,omitempty"`
+	Salt            jbcd.Binary   `json:"Salt,omitempty"`
+	Signatures      []Signature   `json:"signatures,omitempty"`
+	Recipients      []Recipient   `json:"recipients,omitempty"`
+	Annotations     []jbcd.Binary `json:"Annotations,omitempty"`
+	ContentMetaData jbcd.Binary   `json:"ContentMetaData,omitempty"`
+	ContainerInfo   *Info         `json:"ContainerInfo,omitempty"`
+	Received        *jbcd.Time    `json:"Received,omitempty"`
+	ContentLength   *int64        `json:"ContentLength,omitempty"`
+	BytesOffset     *int64        `json:"BytesOffset,omitempty"`
+	PayloadDigest   jbcd.Binary   `json:"PayloadDigest,omitempty"`
+	TreeDigest      jbcd.Binary   `json:"TreeDigest,omitempty"`
 }
 
 // Signature is DareSignature (DATA §1.3).
@@ -51,11 +51,11 @@ type Signature struct {
 
 // Recipient is DareRecipient (DATA §1.4).
 type Recipient struct {
-	KID string          `json:"kid,omitempty"`
-	KWD string          `json:"kwd,omitempty"`
-	EPK *keys.PublicKey `json:"epk,omitempty"`
-	WMK jbcd.Binary     `json:"wmk,omitempty"`
-	RKD jbcd.Binary     `json:"rkd,omitempty"`
+	KID string      `json:"kid,omitempty"`
+	KWD string      `json:"kwd,omitempty"`
+	EPK jbcd.Raw    `json:"epk,omitempty"` // TStruct Key, see Ephemeral
+	WMK jbcd.Binary `json:"wmk,omitempty"`
+	RKD jbcd.Binary `json:"rkd,omitempty"`
 }
 
 // Info is ContainerInfo (DATA §1.7).

@@ -15,6 +15,7 @@ import (
 // and octets: header, payload, trailer. The low two bits of a tag say that the length has 1, 2, 4 or 8 octets, big
 // endian; the shortest form is the only one, so that the same envelopes make the same file.
 const (
+	tagData   = 0x88 // JSON-B data, the only or last chunk
 	tagRecord = 0xF0
 	tagFrame  = 0xF4
 
