@@ -156,7 +156,7 @@ func TestPrivateKeyDoesNotPrint(t *testing.T) {
 		fmt.Fprintf(&out, verb+"\n", []any{k, *k, keys.NewRing(k), fmt.Errorf("of %v", k)})
 	}
 	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
-		slog.New(h).Info("key", "key", k, "value", *k, "within", within, "ring", keys.NewRing(k))
+		slog.New(h).Info("key", slog.Any("key", k), slog.Any("value", *k), slog.Any("within", within), slog.Any("ring", keys.NewRing(k)))
 	}
 	octets, err := json.Marshal(within)
 	if err != nil {
@@ -171,7 +171,7 @@ func TestPrivateKeyDoesNotPrint(t *testing.T) {
 	}
 	for _, octets := range [][]byte{scalar[4:12], prefix[4:12]} {
 		for _, form := range []string{
-			hex.EncodeToString(octets), base64.StdEncoding.EncodeToString(octets)[:8], strings.Trim(fmt.Sprint(octets), "[]"),
+			hex.EncodeToString(octets), base64.StdEncoding.EncodeToString(octets)[:8], strings.Trim(fmt.Sprintf("%d", octets), "[]"),
 			strings.Trim(fmt.Sprintf("%#v", octets)[len("[]byte"):], "{}"), fmt.Sprintf("% x", octets), strings.Trim(fmt.Sprintf("%o", octets), "[]"),
 		} {
 			if strings.Contains(text, strings.ToLower(form)) {

@@ -99,23 +99,27 @@ func addEd25519(a, b []byte) ([]byte, error) {
 	return sum.Bytes(), nil
 }
 
-// pruneStable25519 is pruneStable448 for X25519: 8y with y = ±scalar/8 mod q, y ≥ 2²⁵¹. No such y for a part of 2⁻¹²⁶.
-func pruneStable25519(scalar []byte) []byte {
+// pruneStable25519 is pruneStable448 for X25519: 8y with y = ±scalar/8 mod q, 2²⁵¹ ≤ y < 2²⁵². None for a part of 2⁻¹²⁶.
+func pruneStable25519(scalar []byte) (key []byte, ok bool) {
 	x := edwards25519.NewScalar().Multiply(reduce25519(scalar), eighth25519())
 	y, neg := x.Bytes(), edwards25519.NewScalar().Negate(x).Bytes()
 	high := int((y[size25519-1]>>3 | y[size25519-1]>>4) & 1) // bits 251 and 252
 	subtle.ConstantTimeCopy(1-high, y, neg)
-	key := make([]byte, size25519)
+	key = make([]byte, size25519)
 	carry := byte(0)
 	for i, b := range y {
 		key[i] = b<<3 | carry
 		carry = b >> 5
 	}
-	return key
+	return key, key[size25519-1]&0xc0 == 0x40
 }
 
 func agreeX25519(scalar, peer []byte) ([]byte, error) {
-	private, err := ecdh.X25519().NewPrivateKey(pruneStable25519(scalar))
+	stable, ok := pruneStable25519(scalar)
+	if !ok {
+		return nil, ErrAgreement
+	}
+	private, err := ecdh.X25519().NewPrivateKey(stable)
 	if err != nil {
 		return nil, ErrAgreement
 	}

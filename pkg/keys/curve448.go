@@ -254,8 +254,8 @@ func base448(scalar *goldilocks.Scalar) *goldilocks.Point {
 
 // pruneStable448 returns a private string that pruning leaves as it is and that gives, for points of the subgroup of
 // prime order, the u of scalar·P: 4y with y = ±scalar/4 mod q, the sign such that y ≥ 2⁴⁴⁵ (DATA §2). Being a
-// multiple of 4 it removes a component of low order. Of all scalars a part of 2⁻²²² has no such y.
-func pruneStable448(scalar []byte) *x448.Key {
+// multiple of 4 it removes a component of low order. Of all scalars a part of 2⁻²²² has no such y: then ok is false.
+func pruneStable448(scalar []byte) (key *x448.Key, ok bool) {
 	var y, neg goldilocks.Scalar
 	quarter := quarter448
 	y.Mul(reduce448(scalar), &quarter)
@@ -263,13 +263,13 @@ func pruneStable448(scalar []byte) *x448.Key {
 	neg.Neg()
 	high := int(y[size448-1] >> 5 & 1) // bit 445: y < q < 2⁴⁴⁶
 	subtle.ConstantTimeCopy(1-high, y[:], neg[:])
-	var key x448.Key
+	key = new(x448.Key)
 	carry := byte(0)
 	for i, b := range y {
 		key[i] = b<<2 | carry
 		carry = b >> 6
 	}
-	return &key
+	return key, key[size448-1]&0x80 != 0
 }
 
 func agreeX448(scalar, peer []byte) ([]byte, error) {
@@ -278,7 +278,8 @@ func agreeX448(scalar, peer []byte) ([]byte, error) {
 	}
 	var shared, public x448.Key
 	copy(public[:], peer[:size448])
-	if !x448.Shared(&shared, pruneStable448(scalar), &public) {
+	private, ok := pruneStable448(scalar)
+	if !ok || !x448.Shared(&shared, private, &public) {
 		return nil, ErrAgreement
 	}
 	return shared[:], nil

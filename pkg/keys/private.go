@@ -169,7 +169,9 @@ func (k *PrivateKey) Agree(peer PublicKey) ([]byte, error) {
 func (k *PrivateKey) Scalar() []byte { return bytes.Clone(k.scalar) }
 
 // Format implements fmt.Formatter: whatever the verb, the name of the key.
-func (k PrivateKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "private key %s", k.public.KID()) }
+func (k PrivateKey) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "private key %s", k.public.KID())
+}
 
 // LogValue implements slog.LogValuer.
 func (k PrivateKey) LogValue() slog.Value { return slog.StringValue(k.public.KID()) }

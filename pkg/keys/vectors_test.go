@@ -332,8 +332,14 @@ func TestVectorsMAKE1(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ a, b, want string }{
-		{"E", "S", file.ES}, {"C", "S", file.SS}, {"E", "F", file.EE}, {"C", "F", file.SE},
-		{"S", "E", file.ES}, {"S", "C", file.SS}, {"F", "E", file.EE}, {"F", "C", file.SE},
+		{"E", "S", file.ES},
+		{"C", "S", file.SS},
+		{"E", "F", file.EE},
+		{"C", "F", file.SE},
+		{"S", "E", file.ES},
+		{"S", "C", file.SS},
+		{"F", "E", file.EE},
+		{"F", "C", file.SE},
 	} {
 		got, err := private[c.a].Agree(public[c.b])
 		if err != nil || hex.EncodeToString(got) != c.want {

@@ -62,7 +62,7 @@ func ParseSeed(text string) (Seed, error) {
 func (s Seed) String() string { return Encode(append([]byte{TypeSeed}, s.keyMaterial()...), 0) }
 
 // Format implements fmt.Formatter: a seed in a message never shows.
-func (s Seed) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "udf.Seed(%d)", s.Specifier) }
+func (s Seed) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "udf.Seed(%d)", s.Specifier) }
 
 // LogValue implements slog.LogValuer.
 func (s Seed) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(s)) }

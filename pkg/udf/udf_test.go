@@ -147,8 +147,8 @@ func TestSeed(t *testing.T) {
 func TestSeedDoesNotPrint(t *testing.T) {
 	s := udf.Seed{Specifier: 258, Secret: []byte("a secret of octets")}
 	var log bytes.Buffer
-	slog.New(slog.NewTextHandler(&log, nil)).Info("seed", "seed", s, "pointer", &s)
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("seed", "seed", s, "pointer", &s)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("seed", slog.Any("seed", s), slog.Any("pointer", &s))
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("seed", slog.Any("seed", s), slog.Any("pointer", &s))
 	text := log.String() + fmt.Sprintf("%v %+v %#v %s %q %x %d %v", s, s, s, s, s, s, s, &s)
 	for _, secret := range []string{s.String(), s.String()[5:20], "a secret", hex.EncodeToString(s.Secret), "97 32 115"} {
 		if strings.Contains(text, secret) {

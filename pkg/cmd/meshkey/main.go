@@ -41,7 +41,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	err := errUsage
 	switch {
 	case len(args) == 0:
-		fmt.Fprint(stderr, usage)
+		_, _ = fmt.Fprint(stderr, usage)
 	case args[0] == "provider":
 		err = provider(args[1:], stdout, stderr)
 	case args[0] == "show":
@@ -51,7 +51,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case args[0] == "help", args[0] == "-h", args[0] == "--help":
 		_, err = fmt.Fprint(stdout, usage)
 	default:
-		fmt.Fprintf(stderr, "meshkey: no command %q\n%s", args[0], usage)
+		_, _ = fmt.Fprintf(stderr, "meshkey: no command %q\n%s", args[0], usage)
 	}
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
@@ -59,14 +59,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, errUsage):
 		return exitUsage
 	}
-	fmt.Fprintf(stderr, "meshkey: %v\n", err)
+	_, _ = fmt.Fprintf(stderr, "meshkey: %v\n", err)
 	return exitFailed
 }
 
 // parse parses args, of which n must be left over.
 func parse(flags *flag.FlagSet, args []string, n int, stderr io.Writer) error {
 	flags.SetOutput(stderr)
-	flags.Usage = func() { fmt.Fprint(stderr, usage) }
+	flags.Usage = func() { _, _ = fmt.Fprint(stderr, usage) }
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return err
@@ -74,7 +74,7 @@ func parse(flags *flag.FlagSet, args []string, n int, stderr io.Writer) error {
 		return errUsage
 	}
 	if flags.NArg() != n {
-		fmt.Fprint(stderr, usage)
+		_, _ = fmt.Fprint(stderr, usage)
 		return errUsage
 	}
 	return nil
@@ -90,7 +90,7 @@ func provider(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if *domain == "" || *out == "" || *years < 1 || *years > maxYears {
-		fmt.Fprintf(stderr, "meshkey: --domain and --out are needed, --years is 1 to %d\n%s", maxYears, usage)
+		_, _ = fmt.Fprintf(stderr, "meshkey: --domain and --out are needed, --years is 1 to %d\n%s", maxYears, usage)
 		return errUsage
 	}
 	p, err := mesh.NewProvider(*domain, time.Now(), *years)

@@ -137,12 +137,18 @@ func TestProviderDoesNotOverwrite(t *testing.T) {
 func TestUsage(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "p")
 	for _, args := range [][]string{
-		{}, {"make"}, {"provider"}, {"provider", "--domain", "alpha.example"}, {"provider", "--out", out},
+		{},
+		{"make"},
+		{"provider"},
+		{"provider", "--domain", "alpha.example"},
+		{"provider", "--out", out},
 		{"provider", "--domain", "alpha.example", "--out", out, "more"},
 		{"provider", "--domain", "alpha.example", "--out", out, "--years", "0"},
 		{"provider", "--domain", "alpha.example", "--out", out, "--years", "1000000"},
 		{"provider", "--domain", "alpha.example", "--out", out, "--years", "two"},
-		{"show"}, {"show", "a", "b"}, {"show", "--domain", "a", "b"},
+		{"show"},
+		{"show", "a", "b"},
+		{"show", "--domain", "a", "b"},
 	} {
 		if stdout, stderr := meshkey(t, 2, args...); stdout != "" || !strings.Contains(stderr, "usage:") {
 			t.Errorf("%q: %s%s", args, stdout, stderr)

@@ -33,14 +33,16 @@ func show(args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("profile-service.json: %w", err)
 	}
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	line := func(title, value string) { _, _ = fmt.Fprintf(w, "%s\t%s\n", title, value) } // Flush has the error
 	for _, name := range service.Names {
-		fmt.Fprintf(w, "domain\t%s\n", name)
+		line("domain", name)
 	}
-	fmt.Fprintf(w, "service\t%s\n  encryption\t%s\n", service.UDF(), service.KeyEncryption.KID())
+	line("service", service.UDF())
+	line("  encryption", service.KeyEncryption.KID())
 	for _, h := range []struct{ title, file string }{
 		{"host", "profile-host.json"}, {"outbound host", "profile-host-outbound.json"},
 	} {
-		if err := showHost(w, dir, h.title, h.file, service); err != nil {
+		if err := showHost(line, dir, h.title, h.file, service); err != nil {
 			return err
 		}
 	}
@@ -68,12 +70,12 @@ func show(args []string, stdout, stderr io.Writer) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(w, "%s\t%s\n", r.role, state)
+		line(r.role, state)
 	}
 	return w.Flush()
 }
 
-func showHost(w io.Writer, dir, title, file string, service *mesh.ProfileService) error {
+func showHost(line func(title, value string), dir, title, file string, service *mesh.ProfileService) error {
 	envelope, err := read(dir, file)
 	if err != nil {
 		return err
@@ -83,9 +85,10 @@ func showHost(w io.Writer, dir, title, file string, service *mesh.ProfileService
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	s := host.KeyAuthentication
-	fmt.Fprintf(w, "%s\t%s\n  authentication\t%s%s\n", title, host.UDF(), s.KID(), life(s))
+	line(title, host.UDF())
+	line("  authentication", s.KID()+life(s))
 	for i := range host.KeysOnlineSignature {
-		fmt.Fprintf(w, "  signature\t%s\n", host.KeysOnlineSignature[i].KID())
+		line("  signature", host.KeysOnlineSignature[i].KID())
 	}
 	return nil
 }
@@ -113,7 +116,7 @@ func read(dir, name string) (*dare.Envelope, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was read
 	octets, err := io.ReadAll(io.LimitReader(f, maxProfile))
 	if err != nil {
 		return nil, err
