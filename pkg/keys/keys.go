@@ -112,11 +112,11 @@ func (k PublicKey) digest() []byte { return udf.Content("application/x509-keyinf
 // KeyInfo is the DER that fingerprints digest and that an O-type UDF holds: a SubjectPublicKeyInfo with NULL
 // parameters and the key in an OCTET STRING of its own, both unlike RFC 8410 (DATA §9.1). Nil for no curve of ours.
 func (k PublicKey) KeyInfo() []byte {
-	arc := map[Curve]byte{X25519: 110, X448: 111, Ed25519: 112, Ed448: 113}[k.Curve]
-	n := byte(len(k.Octets)) // at most 57: every length is one octet
-	if arc == 0 || len(k.Octets) > 57 {
+	if k.Curve.scalarSize() == 0 || len(k.Octets) > encoded448 {
 		return nil
 	}
+	n := byte(len(k.Octets))               // every length is one octet
+	arc := byte(109 + k.Curve.specifier()) // OIDs 1.3.101.110 to 113, in the same order
 	der := []byte{0x30, n + 14, 0x30, 7, 0x06, 3, 0x2b, 0x65, arc, 0x05, 0, 0x03, n + 3, 0, 0x04, n}
 	return append(der, k.Octets...)
 }

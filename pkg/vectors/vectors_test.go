@@ -34,3 +34,31 @@ func TestWantTakesCorrectedValues(t *testing.T) {
 		t.Errorf("got %s", w)
 	}
 }
+
+func TestFields(t *testing.T) {
+	f := Fields{"text": []byte(`"0a_-"`), "folded": []byte(`"-_\n  8"`), "n": []byte(`3`), "yes": []byte(`true`), "hex": []byte(`"0aff"`)}
+	if f.Text("text") != "0a_-" || f.Int("n") != 3 || !f.Bool("yes") || !f.Has("n") || f.Has("m") {
+		t.Error("text, number or boolean")
+	}
+	if got := f.Hex("hex"); len(got) != 2 || got[1] != 0xff {
+		t.Errorf("hex %x", got)
+	}
+	if got := f.Base64("folded"); len(got) != 2 || got[0] != 0xfb {
+		t.Errorf("base64url %x", got)
+	}
+	for name, read := range map[string]func(){
+		"none":        func() { f.Text("none") },
+		"of a number": func() { f.Text("n") },
+		"not hex":     func() { f.Hex("text") },
+		"not base64":  func() { Fields{"a": []byte(`"+"`)}.Base64("a") },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: read", name)
+				}
+			}()
+			read()
+		}()
+	}
+}
