@@ -87,7 +87,6 @@ func readSlice(s *scanner, t token, v reflect.Value, elem *plan) error {
 		return elem.err
 	}
 	v.SetZero()
-	zero := reflect.Zero(v.Type().Elem())
 	for i := 0; ; i++ {
 		more, err := s.element()
 		if err != nil {
@@ -101,7 +100,8 @@ func readSlice(s *scanner, t token, v reflect.Value, elem *plan) error {
 			if vt.kind == kindNull {
 				err = wrongKind(s, vt, "an element")
 			} else {
-				v.Set(reflect.Append(v, zero))
+				v.Grow(1)
+				v.SetLen(i + 1)
 				err = elem.read(s, vt, v.Index(i))
 			}
 		}

@@ -75,7 +75,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // within puts a member or an index in front of the path of err.
 func within(err error, element string) error {
-	e, ok := err.(*Error)
+	e, ok := err.(*Error) //nolint:errorlint // a wrapped one keeps its text
 	if !ok {
 		return &Error{Path: element, Err: err}
 	}
@@ -92,7 +92,7 @@ func within(err error, element string) error {
 
 // inValue turns an error from the octets of a value that begins at offset into one of the whole input.
 func inValue(err error, offset int) error {
-	if e, ok := err.(*Error); ok {
+	if e, ok := err.(*Error); ok { //nolint:errorlint // a wrapped one keeps its text
 		moved := *e
 		moved.Offset += offset
 		return &moved

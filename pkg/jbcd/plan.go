@@ -37,14 +37,14 @@ func planOf(t reflect.Type) *plan {
 
 func makePlan(t reflect.Type) *plan {
 	p := &plan{empty: reflect.Value.IsZero}
-	switch {
-	case t == typeRaw:
+	switch t {
+	case typeRaw:
 		p.read, p.write, p.empty = readRaw, writeRaw, emptyLen
 		return p
-	case t == typeBinary:
+	case typeBinary:
 		p.read, p.write, p.empty = readBinary, writeBinary, emptyLen
 		return p
-	case t == typeTime:
+	case typeTime:
 		p.read, p.write, p.empty = readTime, writeTime, emptyTime
 		return p
 	}

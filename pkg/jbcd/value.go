@@ -48,7 +48,7 @@ func object(raw []byte) ([]Member, int, error) {
 		return nil, 0, err
 	}
 	if t.kind != kindObject {
-		return nil, 0, s.fail(t.start, "want an object, have "+t.kind.String())
+		return nil, 0, wrongKind(&s, t, "an object")
 	}
 	open := t.end
 	var members []Member
@@ -80,7 +80,7 @@ func Array(raw []byte) ([]Raw, error) {
 		return nil, err
 	}
 	if t.kind != kindArray {
-		return nil, s.fail(t.start, "want an array, have "+t.kind.String())
+		return nil, wrongKind(&s, t, "an array")
 	}
 	var elements []Raw
 	for {
@@ -121,15 +121,36 @@ func (s *scanner) rest(t token) (Raw, error) {
 }
 
 // Tagged splits {"Tag": value}: an object with exactly one member (TStruct).
-func Tagged(raw []byte) (tag string, value Raw, err error) {
-	members, err := Object(raw)
+func Tagged(raw []byte) (tag string, value Raw, err error) { return TaggedLimits(raw, DefaultLimits) }
+
+// TaggedLimits is Tagged with other limits. It reads no further than the second member.
+func TaggedLimits(raw []byte, l Limits) (tag string, value Raw, err error) {
+	var s scanner
+	if err := s.init(raw, l); err != nil {
+		return "", nil, err
+	}
+	t, err := s.value()
 	if err != nil {
 		return "", nil, err
 	}
-	if len(members) != 1 {
-		return "", nil, &Error{Reason: "want exactly one member, the tag"}
+	if t.kind != kindObject {
+		return "", nil, wrongKind(&s, t, "an object")
 	}
-	return members[0].Name, members[0].Value, nil
+	for n := 0; ; n++ {
+		name, more, err := s.name()
+		switch {
+		case err != nil:
+			return "", nil, err
+		case more == (n > 0):
+			return "", nil, s.fail(t.start, "want exactly one member, the tag")
+		case !more:
+			return tag, value, s.finish()
+		}
+		tag = string(s.text(name))
+		if value, err = s.raw(); err != nil {
+			return "", nil, err
+		}
+	}
 }
 
 // Tag writes {"tag": value}.

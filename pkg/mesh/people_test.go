@@ -34,27 +34,27 @@ func newPerson(t testing.TB, address string) *person {
 			t.Fatal(err)
 		}
 	}
-	p.Secrets.Mesh, err = NewMeshSecrets()
+	p.Mesh, err = NewMeshSecrets()
 	check()
-	p.Secrets.Account, err = NewAccountSecrets()
+	p.Account, err = NewAccountSecrets()
 	check()
-	p.Secrets.Device = *NewDeviceSecrets()
-	p.profileMesh, err = p.Secrets.Mesh.ProfileMesh(testTime)
+	p.Device = *NewDeviceSecrets()
+	p.profileMesh, err = p.Mesh.ProfileMesh(testTime)
 	check()
 	p.mesh, err = VerifyProfileMesh(p.profileMesh)
 	check()
-	p.profileAccount, err = p.Secrets.Account.ProfileAccount(p.Secrets.Mesh, AccountOptions{Addresses: []string{address}, Mesh: p.mesh, Now: testTime})
+	p.profileAccount, err = p.Account.ProfileAccount(p.Mesh, AccountOptions{Addresses: []string{address}, Mesh: p.mesh, Now: testTime})
 	check()
 	p.account, err = VerifyProfileAccount(p.profileAccount, p.mesh)
 	check()
-	p.profileDevice, err = p.Secrets.Device.ProfileDevice("test", testTime)
+	p.profileDevice, err = p.Device.ProfileDevice("test", testTime)
 	check()
 	return p
 }
 
 func (p *person) admission(rights ...RightName) *Admission {
 	return &Admission{
-		Mesh: p.Secrets.Mesh, ProfileMesh: p.profileMesh, Account: p.Secrets.Account, ProfileAccount: p.profileAccount,
+		Mesh: p.Mesh, ProfileMesh: p.profileMesh, Account: p.Account, ProfileAccount: p.profileAccount,
 		ProfileDevice: p.profileDevice, Rights: rights, Now: testTime,
 	}
 }
@@ -200,12 +200,12 @@ func TestActivateRefuses(t *testing.T) {
 	}
 	// A thief of another account's admin key cannot admit.
 	a := alice.admission()
-	a.Account = mallory.Secrets.Account
+	a.Account = mallory.Account
 	if _, err := a.CatalogedDevice(); KindOf(err) != ProfileInvalid {
 		t.Errorf("admission with another account's key: %v", err)
 	}
 	a = alice.admission()
-	a.Mesh = mallory.Secrets.Mesh
+	a.Mesh = mallory.Mesh
 	if _, err := a.CatalogedDevice(); KindOf(err) != ProfileInvalid {
 		t.Errorf("admission with another mesh's key: %v", err)
 	}
@@ -270,7 +270,7 @@ func TestVerifyRefuses(t *testing.T) {
 			return err
 		}},
 	}
-	thief := mallory.Secrets.Account.Admin
+	thief := mallory.Account.Admin
 	for name, v := range verify {
 		if err := v.f(v.env); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -307,7 +307,7 @@ func TestVerifyRefuses(t *testing.T) {
 	if _, err := VerifyConnectionDevice(device.EnvelopedConnectionDevice, mallory.mesh); err == nil {
 		t.Error("a connection of another mesh")
 	}
-	offline, err := alice.Secrets.Account.Seed.triple()
+	offline, err := alice.Account.Seed.triple()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,13 +319,13 @@ func TestVerifyRefuses(t *testing.T) {
 // D-12: the account's own signature or that of its mesh, never that of another mesh.
 func TestVerifyProfileAccount(t *testing.T) {
 	alice, mallory := newPerson(t, "alice@example.com"), newPerson(t, "mallory@example.com")
-	own, err := alice.Secrets.Account.Seed.triple()
+	own, err := alice.Account.Seed.triple()
 	if err != nil {
 		t.Fatal(err)
 	}
 	byItself := resigned(t, alice.profileAccount, own.sign)
-	byMesh := resigned(t, alice.profileAccount, alice.Secrets.Mesh.Admin)
-	byStranger := resigned(t, alice.profileAccount, mallory.Secrets.Mesh.Admin)
+	byMesh := resigned(t, alice.profileAccount, alice.Mesh.Admin)
+	byStranger := resigned(t, alice.profileAccount, mallory.Mesh.Admin)
 	for _, c := range []struct {
 		name string
 		env  *dare.Envelope
@@ -347,7 +347,7 @@ func TestVerifyProfileAccount(t *testing.T) {
 		}
 	}
 	list, err := alice.profileAccount.Signatures()
-	if err != nil || len(list) != 2 || list[0].KID != alice.account.UDF() || list[1].KID != alice.Secrets.Mesh.Admin.KID() {
+	if err != nil || len(list) != 2 || list[0].KID != alice.account.UDF() || list[1].KID != alice.Mesh.Admin.KID() {
 		t.Errorf("our client writes both signatures, its own first: %v %v", list, err)
 	}
 }
@@ -415,9 +415,9 @@ func TestSecrets(t *testing.T) {
 	} else if _, err := Activate(&again.Device, e, alice.account.UDF()); err != nil {
 		t.Error(err)
 	}
-	seed := alice.Secrets.Device.Seed.String()
+	seed := alice.Device.Seed.String()
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
-		if s := fmt.Sprintf(verb, alice.Secrets.Device); strings.Contains(s, seed) || strings.Contains(s, string(alice.Secrets.Device.Seed.Secret)) {
+		if s := fmt.Sprintf(verb, alice.Device); strings.Contains(s, seed) || strings.Contains(s, string(alice.Device.Seed.Secret)) {
 			t.Errorf("%s shows a secret: %s", verb, s)
 		}
 	}

@@ -53,7 +53,7 @@ func (p *Provider) WriteProvider(dir string) error {
 	if err != nil {
 		return E(op, Internal, err)
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }() // gone already when all went well
 	for name, v := range map[string]any{
 		fileOffline:      p.Offline,
 		fileService:      p.Gateway.EnvelopedProfileService,

@@ -49,6 +49,8 @@ func (s Seed) triple() (t triple, err error) {
 
 // MeshSecrets are the private keys of a ProfileMesh: an administrator's device has them. Seed gives the offline
 // signature key, which is the identity itself, and can be kept elsewhere after the profile is made.
+//
+//nolint:revive // named after ProfileMesh, as DeviceSecrets and AccountSecrets are after theirs
 type MeshSecrets struct {
 	Seed  Seed             `json:"Seed,omitempty"`
 	Admin *keys.PrivateKey `json:"Admin,omitempty"` // in KeysOnlineSignature: signs ConnectionDevices and ProfileAccounts

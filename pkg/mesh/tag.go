@@ -79,29 +79,44 @@ var baseTags = []string{TagMeshResponse, TagResponse}
 
 func (*Response) tags() []string          { return baseTags }
 func (*MeshHelloResponse) tags() []string { return append([]string{TagMeshHelloResponse}, baseTags...) }
-func (*CreateResponse) tags() []string    { return append([]string{TagCreateResponse}, baseTags...) }
-func (*DeleteResponse) tags() []string    { return append([]string{TagDeleteResponse}, baseTags...) }
-func (*CompleteResponse) tags() []string  { return append([]string{TagCompleteResponse}, baseTags...) }
-func (*StatusResponse) tags() []string    { return append([]string{TagStatusResponse}, baseTags...) }
-func (*DownloadResponse) tags() []string  { return append([]string{TagDownloadResponse}, baseTags...) }
-func (*UploadResponse) tags() []string    { return append([]string{TagUploadResponse}, baseTags...) }
-func (*PublishResponse) tags() []string   { return append([]string{TagPublishResponse}, baseTags...) }
+
+func (*CreateResponse) tags() []string { return append([]string{TagCreateResponse}, baseTags...) }
+
+func (*DeleteResponse) tags() []string { return append([]string{TagDeleteResponse}, baseTags...) }
+
+func (*CompleteResponse) tags() []string { return append([]string{TagCompleteResponse}, baseTags...) }
+
+func (*StatusResponse) tags() []string { return append([]string{TagStatusResponse}, baseTags...) }
+
+func (*DownloadResponse) tags() []string { return append([]string{TagDownloadResponse}, baseTags...) }
+
+func (*UploadResponse) tags() []string { return append([]string{TagUploadResponse}, baseTags...) }
+
+func (*PublishResponse) tags() []string { return append([]string{TagPublishResponse}, baseTags...) }
+
 func (*ConnectResponse) tags() []string   { return append([]string{TagConnectResponse}, baseTags...) }
 func (*ClaimResponse) tags() []string     { return append([]string{TagClaimResponse}, baseTags...) }
 func (*PollClaimResponse) tags() []string { return append([]string{TagPollClaimResponse}, baseTags...) }
-func (*OperateResponse) tags() []string   { return append([]string{TagOperateResponse}, baseTags...) }
+
+func (*OperateResponse) tags() []string { return append([]string{TagOperateResponse}, baseTags...) }
+
 func (*PostResponse) tags() []string {
 	return append([]string{TagPostResponse, TagUploadResponse}, baseTags...)
 }
+
 func (*CreateGroupResponse) tags() []string {
 	return append([]string{TagCreateGroupResponse, TagCreateResponse}, baseTags...)
 }
 
+// RequestLimits bound a request payload: what jbcd.DefaultLimits allow, with members for a thousand envelopes, or for
+// 32 messages to a hundred recipients each (PROTOCOL §1.7). A structure of Go is many times as large as `{}` is.
+var RequestLimits = jbcd.Limits{Depth: jbcd.DefaultLimits.Depth, Members: 1 << 17, Octets: jbcd.DefaultLimits.Octets}
+
 // DecodeRequest splits a request payload {"<transaction>":{…}}. The body is an object and shares the memory of payload;
-// it is read with jbcd.Unmarshal. The tag may be one that nobody knows: that is for the caller to refuse, with
+// it is read with jbcd.Unmarshal. It is within RequestLimits. The tag may be one that nobody knows: that is for the caller to refuse, with
 // UnknownOperation. Errors are of kind BadRequest.
 func DecodeRequest(payload []byte) (tag string, body jbcd.Raw, err error) {
-	tag, body, err = jbcd.Tagged(payload)
+	tag, body, err = jbcd.TaggedLimits(payload, RequestLimits)
 	if err == nil && body[0] != '{' {
 		err = errors.New("the request is no object")
 	}

@@ -84,6 +84,8 @@ func (r *Response) Code() Code { return Code{Status: int(r.Status), Extended: in
 type HelloRequest struct{ Request }
 
 // MeshHelloResponse describes the service.
+//
+//nolint:revive // the wire's name
 type MeshHelloResponse struct {
 	Response
 	Version                 *Version         `json:"Version,omitempty"`

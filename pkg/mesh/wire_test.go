@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -137,6 +138,10 @@ func TestDecodeRequestRefuses(t *testing.T) {
 			t.Errorf("%s: %q %v", in, tag, err)
 		}
 	}
+	many := `{"Download":{"Select":[{}` + strings.Repeat(`,{}`, RequestLimits.Members) + `]}}`
+	if _, _, err := DecodeRequest([]byte(many)); KindOf(err) != BadRequest || err == nil {
+		t.Errorf("more members than any request has: %v", err)
+	}
 	if tag, _, err := DecodeRequest([]byte(`{"Fly":{}}`)); err != nil || tag != "Fly" {
 		t.Errorf("an unknown transaction is for the gateway to refuse: %q %v", tag, err)
 	}
@@ -154,8 +159,8 @@ func TestWrongTypes(t *testing.T) {
 		`{"Updates":[{"Digest":"q00","Index":1.0}]}`: "Updates[0].Index",
 	} {
 		err := jbcd.Unmarshal([]byte(in), new(UploadRequest))
-		e, ok := err.(*jbcd.Error)
-		if !ok || e.Path != path {
+		var e *jbcd.Error
+		if !errors.As(err, &e) || e.Path != path {
 			t.Errorf("%s: %v, want the path %s", in, err, path)
 		}
 	}
