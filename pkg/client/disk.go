@@ -84,3 +84,5 @@ func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return !errors.Is(err, fs.ErrNotExist)
 }
+
+func replicaDir(a *Account) string { return filepath.Join(a.dir, dirReplica) }

@@ -112,3 +112,5 @@ type ExistsError struct{ Address string }
 
 // Error implements error.
 func (e *ExistsError) Error() string { return "account " + e.Address + " is on this machine already" }
+
+const errMissingEntries = errConst("the answer does not say what became of each entry")

@@ -32,7 +32,7 @@ type op struct {
 	Container string         `json:"Container"`
 	UniqueID  string         `json:"UniqueID"`
 	Envelope  *dare.Envelope `json:"Envelope"`
-	Conflict  bool           `json:"Conflict,omitempty"` // the frame has been through a conflict: it carries the label
+	Over      jbcd.Binary    `json:"Over,omitempty"` // payload digest of the op of this entry that was on its way when this one was made
 }
 
 // ref names an entry.
