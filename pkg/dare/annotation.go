@@ -30,7 +30,7 @@ func (e *Envelope) Annotations(h keys.Holder) ([][]byte, error) {
 		}
 		if mk != nil {
 			own := Header{Enc: hdr.Enc, Salt: append(prefix, hdr.Salt...)}
-			if body, err = own.open(body, mk); err != nil {
+			if body, _, err = own.open(body, mk); err != nil {
 				return nil, fmt.Errorf("annotation %d: %w", i, err)
 			}
 		}

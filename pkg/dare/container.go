@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 
 	"github.com/mathmesh/meshd/pkg/jbcd"
@@ -56,7 +57,7 @@ func Create(path string) (*Container, error) {
 	return &Container{file: f}, nil
 }
 
-// OpenFile opens a container file to read and append. A torn frame at the end is cut off (Cut tells how much); other
+// OpenFile opens a container file to read and append; what it finds there is on disk when it returns. A torn frame at the end is cut off (Cut tells how much); other
 // damage is ErrDamaged and nothing is changed. The digests of the last frame are checked, those before by Verify.
 func OpenFile(path string) (*Container, error) { return open(path, os.O_RDWR) }
 
@@ -92,13 +93,15 @@ func (c *Container) load() error {
 			return err
 		}
 	}
-	if c.cut == 0 || c.readOnly {
+	if c.readOnly {
 		return nil
 	}
-	if err := c.file.Truncate(c.end()); err != nil {
-		return err
+	if c.cut > 0 {
+		if err := c.file.Truncate(c.end()); err != nil {
+			return err
+		}
 	}
-	return c.file.Sync()
+	return c.file.Sync() // a process that was killed may have written and not synced
 }
 
 // loadState reads kind and peaks and checks the last frame like a new one: it is what a crash hits.
@@ -430,6 +433,9 @@ func (c *Container) Close() error {
 
 // syncDir makes the name of a new file durable.
 func syncDir(path string) error {
+	if runtime.GOOS == "windows" { // has no such call, and orders names itself
+		return nil
+	}
 	d, err := os.Open(path)
 	if err != nil {
 		return err

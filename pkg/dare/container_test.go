@@ -2,223 +2,18 @@ package dare
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mathmesh/meshd/pkg/jbcd"
-	"github.com/mathmesh/meshd/pkg/vectors"
 )
-
-// containerVectors are those of dare-container.json whose files stand beside it.
-func containerVectors(t testing.TB) []vectors.Vector {
-	t.Helper()
-	raw, err := os.ReadFile("testdata/dare-container.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct {
-		Vectors []vectors.Vector `json:"vectors"`
-	}
-	if err := json.Unmarshal(raw, &file); err != nil {
-		t.Fatal(err)
-	}
-	return file.Vectors
-}
-
-func containerVector(t testing.TB, id string) vectors.Vector {
-	t.Helper()
-	for _, v := range containerVectors(t) {
-		if v.ID == id {
-			return v
-		}
-	}
-	t.Fatalf("no vector %s", id)
-	return vectors.Vector{}
-}
-
-func vectorFile(t testing.TB, v vectors.Vector) (path string, octets []byte) {
-	t.Helper()
-	path = filepath.Join("testdata/container", filepath.Base(v.Inputs.Text("file")))
-	octets, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path, octets
-}
-
-// C-156: framing of the published container files, forward, and the same octets when written again.
-func TestPublishedFrames(t *testing.T) {
-	n := 0
-	for _, v := range containerVectors(t) {
-		if v.Kind != "container.frames" {
-			continue
-		}
-		n++
-		t.Run(v.ID, func(t *testing.T) {
-			_, octets := vectorFile(t, v)
-			want := v.Want()
-			if sum := sha256.Sum256(octets); hex.EncodeToString(sum[:]) != want.Text("sha256") {
-				t.Fatal("not the published file")
-			}
-			var starts []int64
-			var lengths [][]int
-			at := 0
-			var again []byte
-			for at < len(octets) {
-				records, size, err := splitFrame(octets[at:])
-				if err != nil {
-					t.Fatal(err)
-				}
-				var ls []int
-				for _, r := range records {
-					ls = append(ls, len(r))
-				}
-				starts, lengths = append(starts, int64(at)), append(lengths, ls)
-				again = appendRecords(again, records...)
-				at += size
-			}
-			if !bytes.Equal(again, octets) {
-				t.Error("written again, the file differs")
-			}
-			var wantStarts []int64
-			var wantLengths [][]int
-			want.Decode("starts", &wantStarts)
-			want.Decode("record_lengths", &wantLengths)
-			if d := cmp.Diff(wantStarts, starts); d != "" {
-				t.Error(d)
-			}
-			if d := cmp.Diff(wantLengths, lengths); d != "" {
-				t.Error(d)
-			}
-			s := scanner{file: bytes.NewReader(octets), size: int64(len(octets))}
-			ends, err := s.frames()
-			if err != nil || len(ends) != want.Int("frame_count") || ends[len(ends)-1] != int64(len(octets)) {
-				t.Errorf("scanner: %d frames, %v", len(ends), err)
-			}
-		})
-	}
-	if n < 4 {
-		t.Fatalf("only %d vectors", n)
-	}
-}
-
-// The framing that the example prints, with its empty trailer in frame 0.
-func TestPublishedFraming(t *testing.T) {
-	v := containerVector(t, "container-list-framing")
-	var frames []struct {
-		Header  string `json:"header"`
-		Payload int    `json:"payload_length"`
-		Trailer bool   `json:"empty_trailer"`
-	}
-	var framing []string
-	var sums []string
-	v.Inputs.Decode("frames", &frames)
-	v.Want().Decode("framing", &framing)
-	v.Computed.Decode("frame_sha256", &sums)
-	for i, f := range frames {
-		payload := make([]byte, f.Payload)
-		for j := range payload {
-			payload[j] = byte(j)
-		}
-		records := [][]byte{[]byte(f.Header), payload}
-		if f.Trailer {
-			records = append(records, nil)
-		}
-		out := appendRecords(nil, records...)
-		if sum := sha256.Sum256(out); hex.EncodeToString(sum[:]) != sums[i] {
-			t.Errorf("frame %d differs from the published one", i)
-		}
-		words := strings.Fields(framing[i])
-		head, tail := words[0], words[len(words)-1]
-		if got := hex.EncodeToString(out); !strings.HasPrefix(got, head+words[1]) || !strings.HasSuffix(got, tail) {
-			t.Errorf("frame %d: begins %s, ends %s, want %s", i, got[:12], got[len(got)-8:], framing[i])
-		}
-	}
-}
-
-// Files of 2018: the layout is read, payload digests and (where the writer was right) tree digests are as D-43 says.
-func TestOldLayout(t *testing.T) {
-	for _, v := range containerVectors(t) {
-		if v.Kind != "container.filedigests" || v.ID == "container-test1chain-digests" || v.ID == "container-old-chain1-digests" {
-			continue // chains are another kind
-		}
-		t.Run(v.ID, func(t *testing.T) {
-			path, octets := vectorFile(t, v)
-			c, err := OpenReadOnly(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			if c.Kind() != "Merkle" {
-				t.Errorf("kind %q", c.Kind())
-			}
-			if err := c.Verify(); !errors.Is(err, ErrReadOnly) {
-				t.Errorf("Verify of the old layout: %v", err)
-			}
-			if err := c.Append(&Envelope{}); !errors.Is(err, ErrReadOnly) {
-				t.Errorf("Append to the old layout: %v", err)
-			}
-			var p Peaks
-			right := true
-			var forward []int64
-			for e, err := range c.Forward(0) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				h, tr, err := e.parse()
-				if err != nil {
-					t.Fatal(err)
-				}
-				info, legacy, err := containerInfo(e)
-				if err != nil || !legacy || info.Index == nil {
-					t.Fatalf("info %+v legacy %v, %v", info, legacy, err)
-				}
-				forward = append(forward, *info.Index)
-				digest, err := frameDigest(e, h, tr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				tree := p.Append(digest)
-				right = right && bytes.Equal(tree[:], treeDigest(h, tr))
-			}
-			if want := v.Want().Bool("tree_digests_as_intended"); right != want {
-				t.Errorf("tree digests of the file right: %v, want %v", right, want)
-			}
-			var backward []int64
-			for e, err := range c.Backward() {
-				if err != nil {
-					t.Fatal(err)
-				}
-				info, _, err := containerInfo(e)
-				if err != nil {
-					t.Fatal(err)
-				}
-				backward = append([]int64{*info.Index}, backward...)
-			}
-			if d := cmp.Diff(forward, backward); d != "" {
-				t.Error(d)
-			}
-			if c.end() != int64(len(octets)) || c.Cut() != 0 {
-				t.Errorf("read %d of %d octets", c.end(), len(octets))
-			}
-		})
-	}
-	if _, err := OpenFile("testdata/container/Test1List"); err == nil {
-		t.Error("a List opened for writing")
-	}
-	if _, err := OpenReadOnly("testdata/container/JBCD1"); !errors.Is(err, ErrDamaged) {
-		t.Errorf("a frame that is no envelope: %v", err)
-	}
-}
 
 // build makes a container of n frames besides frame 0 and returns path and the frames as written.
 func build(t testing.TB, n int) (string, []*Envelope) {
@@ -451,104 +246,6 @@ func TestTruncate(t *testing.T) {
 	}
 }
 
-// A machine that stops in the middle of a write loses the frame that was not acknowledged, and no other.
-func TestTornTail(t *testing.T) {
-	path, _ := build(t, 3)
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := scanner{file: bytes.NewReader(whole), size: int64(len(whole))}
-	ends, err := s.frames()
-	if err != nil {
-		t.Fatal(err)
-	}
-	last := ends[len(ends)-2]
-	file := filepath.Join(t.TempDir(), "c")
-	check := func(octets []byte, what string) {
-		t.Helper()
-		if err := os.WriteFile(file, octets, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		c, err := OpenFile(file)
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		defer c.Close()
-		if c.Frames() != int64(len(ends)-1) || c.Cut() != int64(len(octets))-last {
-			t.Fatalf("%s: %d frames, %d octets cut", what, c.Frames(), c.Cut())
-		}
-		if err := c.Verify(); err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		if st, _ := os.Stat(file); st.Size() != last {
-			t.Fatalf("%s: the torn frame is still there", what)
-		}
-	}
-	for n := last + 1; n < int64(len(whole)); n++ {
-		check(whole[:n], fmt.Sprintf("cut at %d", n))
-	}
-	for n := last; n < int64(len(whole)); n += 3 { // the file has its length, but not its last octets
-		zeroed := bytes.Clone(whole)
-		clear(zeroed[n:])
-		check(zeroed, fmt.Sprintf("zero from %d", n))
-	}
-}
-
-// Damage that is not a torn end is named, and nothing is cut off.
-func TestDamage(t *testing.T) {
-	path, _ := build(t, 5)
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "c")
-	for i := range whole {
-		changed := bytes.Clone(whole)
-		changed[i] ^= 1
-		if err := os.WriteFile(file, changed, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		c, err := OpenFile(file)
-		if err == nil {
-			if c.Frames() != 6 {
-				t.Fatalf("octet %d: only %d frames left", i, c.Frames())
-			}
-			// Digests cover payloads and order, not headers: a header octet may pass here, and its signature or
-			// additional data catch it.
-			err = c.Verify()
-			if err == nil && !inHeader(t, whole, i) {
-				t.Errorf("octet %d changed and not noticed", i)
-			}
-			c.Close()
-		}
-		if st, _ := os.Stat(file); st.Size() != int64(len(whole)) {
-			t.Fatalf("octet %d: %d octets were cut off (%v)", i, int64(len(whole))-st.Size(), err)
-		}
-	}
-}
-
-// inHeader says whether octet i lies in a header record, or in a trailer outside of its digests.
-func inHeader(t *testing.T, file []byte, i int) bool {
-	at := 0
-	for at < len(file) {
-		records, n, err := splitFrame(file[at:])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if i < at+n {
-			e := Envelope{Header: records[0], Payload: records[1], Trailer: records[2]}
-			header := bytes.Index(file[at:at+n], e.Header)
-			trailer := bytes.LastIndex(file[at:at+n], e.Trailer)
-			digests := bytes.Index(e.Trailer, []byte(`"PayloadDigest"`))
-			return i-at >= header && i-at < header+len(e.Header) ||
-				i-at >= trailer && i-at < trailer+digests
-		}
-		at += n
-	}
-	return false
-}
-
 // An unchanged container stays as it is when a service stores its frames and serves them again (D-24).
 func TestStoredPlaced(t *testing.T) {
 	in := &Envelope{
@@ -585,4 +282,66 @@ func TestStoredPlaced(t *testing.T) {
 	if _, err := stored.Placed(Place{Info: Info{Index: &two}, PayloadDigest: in.Digest()}); !errors.Is(err, ErrMalformed) {
 		t.Errorf("without a tree digest: %v", err)
 	}
+}
+
+func TestEmpty(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c")
+	c, err := Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := Create(filepath.Join(t.TempDir(), "no", "c")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("in a directory that is not there: %v", err)
+	}
+	again, err := OpenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if again.Frames() != 0 || again.Digest() != nil || again.Verify() != nil || again.AppendAll(nil) != nil {
+		t.Errorf("%d frames, digest %x", again.Frames(), again.Digest())
+	}
+	var zero int64
+	frame, err := (&Envelope{}).Placed(Place{Info: Info{ContainerType: "List", Index: &zero}, PayloadDigest: make([]byte, 64), TreeDigest: make([]byte, 64)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Append(frame); !errors.Is(err, ErrMalformed) {
+		t.Errorf("frame 0 of a List: %v", err)
+	}
+}
+
+// Readers go on while a writer appends.
+func TestConcurrent(t *testing.T) {
+	path, frames := build(t, 30)
+	c, err := OpenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.TruncateTo(1); err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for range 3 {
+		group.Go(func() {
+			for c.Frames() < 31 {
+				n := int64(0)
+				for e, err := range c.Forward(0) {
+					if err != nil || !bytes.Equal(e.Header, frames[n].Header) {
+						t.Errorf("frame %d: %v", n, err)
+						return
+					}
+					n++
+				}
+			}
+		})
+	}
+	for _, e := range frames[1:] {
+		if err := c.Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	group.Wait()
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -32,18 +33,56 @@ const (
 // the master key must be the one that the header's kid names, so that two recipients cannot be shown two contents.
 // Errors: ErrNoKey, ErrOpen, ErrAlgorithm, ErrMalformed.
 func (e *Envelope) Open(h keys.Holder) ([]byte, error) {
+	c, err := e.Unseal(h)
+	if err != nil {
+		return nil, err
+	}
+	return c.Plain, nil
+}
+
+// Content is the content of an envelope, with what opening it has shown.
+type Content struct {
+	Plain []byte
+	// Bound: ContentMetaData was there and was additional data of the encryption: it is what the writer wrote.
+	Bound bool
+
+	masterKey, salt []byte // nil: not encrypted
+}
+
+// Unseal is Open for who asks more of an envelope than its content.
+func (e *Envelope) Unseal(h keys.Holder) (*Content, error) {
 	hdr, err := e.ParseHeader()
 	if err != nil {
 		return nil, err
 	}
 	if !hdr.encrypted() {
-		return e.Payload, nil
+		return &Content{Plain: e.Payload}, nil
 	}
-	mk, err := hdr.masterKey(h)
+	c := &Content{salt: hdr.Salt}
+	if c.masterKey, err = hdr.masterKey(h); err != nil {
+		return nil, err
+	}
+	c.Plain, c.Bound, err = hdr.open(e.Payload, c.masterKey)
 	if err != nil {
 		return nil, err
 	}
-	return hdr.open(e.Payload, mk)
+	return c, nil
+}
+
+// CheckWitness checks that the maker of a signature knew the master key of an encrypted envelope. Without that, anyone
+// who took off the signature of another could put his own on what he cannot read. Error: ErrSignature.
+func (c *Content) CheckWitness(s *Signature) error {
+	if c.masterKey == nil {
+		return fmt.Errorf("%w: nothing to witness", ErrSignature)
+	}
+	want, err := witness(c.masterKey, c.salt, s.Signature)
+	if err != nil {
+		return err
+	}
+	if !hmac.Equal(want, s.Witness) {
+		return fmt.Errorf("%w: witness", ErrSignature)
+	}
+	return nil
 }
 
 // OpenWith decrypts under a master key of 32 octets: that of a publication (DATA §9.9), or one known before.
@@ -58,7 +97,8 @@ func (e *Envelope) OpenWith(masterKey []byte) ([]byte, error) {
 	if hdr.KID != "" && !SameKID(hdr.KID, udf.SymmetricKey(masterKey)) {
 		return nil, fmt.Errorf("%w: kid names another master key", ErrNoKey)
 	}
-	return hdr.open(e.Payload, masterKey)
+	plain, _, err := hdr.open(e.Payload, masterKey)
+	return plain, err
 }
 
 // encrypted: a header with recipients but without enc is taken as encrypted, and fails for want of an algorithm,
@@ -177,30 +217,33 @@ func payloadKeys(masterKey, salt []byte) (block cipher.Block, iv []byte, err err
 	return block, iv, err
 }
 
-// open decrypts payload, which is left as it is.
-func (h *Header) open(payload, masterKey []byte) ([]byte, error) {
+// open decrypts payload, which is left as it is; bound says that ContentMetaData was its additional data.
+func (h *Header) open(payload, masterKey []byte) (plain []byte, bound bool, err error) {
 	if h.Enc != encGCM && h.Enc != encCBC {
-		return nil, fmt.Errorf("%w: enc", ErrAlgorithm)
+		return nil, false, fmt.Errorf("%w: enc", ErrAlgorithm)
 	}
 	block, iv, err := payloadKeys(masterKey, h.Salt)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if h.Enc == encCBC {
-		return openCBC(block, iv, payload)
+		plain, err = openCBC(block, iv, payload)
+		return plain, false, err
 	}
 	aead, err := cipher.NewGCM(block)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	plain, err := aead.Open(nil, iv[:aead.NonceSize()], payload, h.ContentMetaData)
-	if err != nil && len(h.ContentMetaData) > 0 {
-		plain, err = aead.Open(nil, iv[:aead.NonceSize()], payload, nil)
+	nonce := iv[:aead.NonceSize()]
+	if len(h.ContentMetaData) > 0 {
+		if plain, err = aead.Open(nil, nonce, payload, h.ContentMetaData); err == nil {
+			return plain, true, nil
+		}
 	}
-	if err != nil {
-		return nil, ErrOpen
+	if plain, err = aead.Open(nil, nonce, payload, nil); err != nil {
+		return nil, false, ErrOpen
 	}
-	return plain, nil
+	return plain, false, nil
 }
 
 // openCBC takes off PKCS#7 padding without telling how it was wrong.
@@ -255,6 +298,6 @@ func (h *Header) seal(plain []byte, o *Options) (payload, masterKey []byte, err 
 // random returns n random octets; crypto/rand does not fail.
 func random(n int) []byte {
 	b := make([]byte, n)
-	rand.Read(b)
+	_, _ = rand.Read(b)
 	return b
 }

@@ -354,6 +354,13 @@ func TestOpenChanged(t *testing.T) {
 
 // A256CBC is read, its padding must be whole; additional data that nobody wrote does not hinder (D-57).
 func TestOpenOthers(t *testing.T) {
+	bob := newParty(t)
+	for _, bound := range []bool{true, false} {
+		e := mustNew(t, []byte("content"), Options{Meta: &ContentMeta{UniqueID: "U"}, MetaAAD: bound, Recipients: []keys.PublicKey{bob.agree.Public()}})
+		if c, err := e.Unseal(bob.ring); err != nil || c.Bound != bound || string(c.Plain) != "content" {
+			t.Errorf("bound %v: %+v, %v", bound, c, err)
+		}
+	}
 	mk := bytes.Repeat([]byte{7}, 32)
 	h := Header{Enc: encCBC, Salt: bytes.Repeat([]byte{9}, 16), KID: udf.SymmetricKey(mk)}
 	block, iv, err := payloadKeys(mk, h.Salt)
@@ -440,6 +447,14 @@ func TestOpenSigned(t *testing.T) {
 		if got, err := stolen.OpenSigned(bob.ring, eve.sign.Public()); !errors.Is(err, ErrSignature) {
 			t.Errorf("stolen: %q, %v", got, err)
 		}
+	}
+}
+
+func TestNothingToWitness(t *testing.T) {
+	alice := newParty(t)
+	e := mustNew(t, []byte("content"), Options{Holder: alice.ring, SignKIDs: []string{alice.sign.KID()}})
+	if _, err := e.OpenSigned(alice.ring, alice.sign.Public()); !errors.Is(err, ErrSignature) {
+		t.Errorf("an envelope in the clear: %v", err)
 	}
 }
 

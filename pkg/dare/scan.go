@@ -1,6 +1,7 @@
 package dare
 
 import (
+	"errors"
 	"fmt"
 	"io"
 )
@@ -64,16 +65,16 @@ func (s scanner) frame(at int64) (int64, error) {
 
 // torn judges what is at at and is not a frame.
 func (s scanner) torn(at, end int64, err error) (bool, error) {
-	switch err {
-	case errShort: // unless it is the length that is wrong, and whole frames follow
+	switch {
+	case errors.Is(err, errShort): // unless it is the length that is wrong, and whole frames follow
 		whole, err := s.chained(at)
 		return !whole, err
-	case errTail: // only as a last frame whose end the file system has not filled in
+	case errors.Is(err, errTail): // only as a last frame whose end the file system has not filled in
 		if end < s.size {
 			return false, nil
 		}
 		return s.zero(s.size - 1)
-	case errTag, errForm: // a file that grew and was not filled in
+	case errors.Is(err, errTag), errors.Is(err, errForm): // a file that grew and was not filled in
 		return s.zero(at)
 	}
 	return false, err
@@ -135,9 +136,10 @@ func (s scanner) read(b []byte, at int64) ([]byte, error) {
 
 // ioError keeps errors that come from the file, not from its content.
 func ioError(err error) error {
-	switch err {
-	case errShort, errTag, errForm, errTail:
-		return nil
+	for _, content := range []error{errShort, errTag, errForm, errTail} {
+		if errors.Is(err, content) {
+			return nil
+		}
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package dare
 
 import (
 	"crypto/hkdf"
-	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"
@@ -120,29 +119,20 @@ func (e *Envelope) verify(key keys.PublicKey) (*Signature, error) {
 	return mine, nil
 }
 
-// OpenSigned is Open and Verify of an encrypted envelope, and checks that the signer knew the master key (witness):
-// without that, anyone who took off the signature of another could put his own on what he cannot read.
+// OpenSigned opens an encrypted envelope that signer has signed and whose content signer knew (Content.CheckWitness).
 func (e *Envelope) OpenSigned(h keys.Holder, signer keys.PublicKey) ([]byte, error) {
 	s, err := e.verify(signer)
 	if err != nil {
 		return nil, err
 	}
-	hdr, err := e.ParseHeader()
+	c, err := e.Unseal(h)
 	if err != nil {
 		return nil, err
 	}
-	mk, err := hdr.masterKey(h)
-	if err != nil {
+	if err := c.CheckWitness(s); err != nil {
 		return nil, err
 	}
-	want, err := witness(mk, hdr.Salt, s.Signature)
-	if err != nil {
-		return nil, err
-	}
-	if !hmac.Equal(want, s.Witness) {
-		return nil, fmt.Errorf("%w: witness", ErrSignature)
-	}
-	return hdr.open(e.Payload, mk)
+	return c.Plain, nil
 }
 
 // witness proves to those who have the master key that the signer has it.
