@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,22 +64,21 @@ func (s *devService) stop() {
 	}
 }
 
-// databases lists the database of every shard: the files of the embedded store, or the URLs that `meshd dev` wrote.
+// databases lists the database of every shard, from the state file.
 func (s *devService) databases() []string {
-	var all []string
-	_ = filepath.WalkDir(s.data(), func(path string, e fs.DirEntry, err error) error {
-		if err == nil && !e.IsDir() {
-			switch filepath.Ext(path) {
-			case ".db", ".sqlite":
-				all = append(all, path)
-			case ".url":
-				if b, err := os.ReadFile(path); err == nil {
-					all = append(all, strings.TrimSpace(string(b)))
-				}
-			}
-		}
+	var state struct {
+		Providers []struct{ Shards []struct{ Database string } }
+	}
+	b, err := os.ReadFile(s.state())
+	if err != nil || json.Unmarshal(b, &state) != nil {
 		return nil
-	})
+	}
+	var all []string
+	for _, p := range state.Providers {
+		for _, shard := range p.Shards {
+			all = append(all, shard.Database)
+		}
+	}
 	return all
 }
 
