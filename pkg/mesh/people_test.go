@@ -346,6 +346,20 @@ func TestVerifyProfileAccount(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
+	// Mallory signs, with his mesh, a profile that has Alice's key and his: it is named as hers, so only its own
+	// signature makes it an identity.
+	p := *alice.account
+	p.MeshProfileUDF, p.KeysOnlineSignature = mallory.mesh.UDF(), mallory.account.KeysOnlineSignature
+	forged, err := sign(TagProfileAccount, p, mallory.Mesh.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := VerifyProfileAccount(forged, mallory.mesh); err != nil || got.UDF() != alice.account.UDF() {
+		t.Errorf("D-12 (b): %v", err)
+	}
+	if _, err := VerifyProfileAccount(forged, nil); err == nil {
+		t.Error("an identity is stolen by copying its public key")
+	}
 	list, err := alice.profileAccount.Signatures()
 	if err != nil || len(list) != 2 || list[0].KID != alice.account.UDF() || list[1].KID != alice.Mesh.Admin.KID() {
 		t.Errorf("our client writes both signatures, its own first: %v %v", list, err)

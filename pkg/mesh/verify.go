@@ -80,6 +80,10 @@ func VerifyProfileHost(env *dare.Envelope, service *ProfileService) (*ProfileHos
 // VerifyProfileAccount verifies a ProfileAccount by D-12: signed by its own offline key, or by an online key of the
 // (verified) mesh whose UDF is MeshProfileUDF. mesh may be nil where there is none to ask: then only the own signature
 // counts. A mesh that is given must be the account's in any case.
+//
+// By the mesh's signature alone a profile proves that the mesh claims the account, not that it has the account's key:
+// anyone can put another's public key into a profile that his own mesh signs. Where the UDF is the identity (foreign
+// callers, pinned contacts) mesh is nil, or MeshProfileUDF is compared with what is known of the account.
 func VerifyProfileAccount(env *dare.Envelope, mesh *ProfileMesh) (*ProfileAccount, error) {
 	p := new(ProfileAccount)
 	err := open(env, TagProfileAccount, p)
