@@ -34,6 +34,8 @@ type DevOptions struct {
 	Version  string
 	Log      io.Writer
 	LogLevel string
+
+	Profiling bool // the admin listeners serve profiles
 }
 
 // Dev is a running `meshd dev`: providers in one process, over real loopback TLS and gRPC.
@@ -81,7 +83,7 @@ func (d *Dev) start(ctx context.Context, o DevOptions) error {
 			store:  o.Store,
 			dir:    filepath.Join(o.Dir, domain),
 			limits: gateway.Limits{ExchangeRate: 10 * relaxed, ExchangeBurst: 50 * relaxed, CreateRate: 20. * relaxed / 3600, CreateBurst: 20 * relaxed},
-			log:    telemetry.Options{Role: "dev", Version: o.Version, Out: o.Log, Format: "text", Level: o.LogLevel},
+			log:    telemetry.Options{Role: "dev", Version: o.Version, Out: o.Log, Format: "text", Level: o.LogLevel, Profiling: o.Profiling},
 			names:  names,
 			ca:     ca,
 			caFile: filepath.Join(o.Dir, "tls", "ca.pem"),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/mathmesh/meshd/services/internal/fsck"
 	"github.com/mathmesh/meshd/services/internal/shardmap"
 	"github.com/mathmesh/meshd/services/shard"
 	"github.com/mathmesh/meshd/services/shard/sqlite"
@@ -53,4 +54,36 @@ func ensurePartitions(ctx context.Context, store shard.Store, s shardmap.Shard) 
 		return fmt.Errorf("the database of shard %s has other partitions than the map: was the number of shards changed?", s.Name)
 	}
 	return nil
+}
+
+// Walker reads a database as it lies, for a checker.
+type Walker interface {
+	fsck.Walker
+	Close() error
+}
+
+// OpenWalker opens a database for a checker.
+func OpenWalker(_ context.Context, store, where string) (Walker, error) {
+	switch store {
+	case SQLite:
+		return sqlite.OpenWalker(where)
+	case Postgres:
+		return nil, errors.New("no postgres yet")
+	}
+	return nil, fmt.Errorf("store %q: want sqlite or postgres", store)
+}
+
+// Migrate brings a database to this version's schema. A SQLite database is made when it is first opened.
+func Migrate(ctx context.Context, store, where string) error {
+	switch store {
+	case SQLite:
+		s, err := sqlite.Open(ctx, where)
+		if err != nil {
+			return err
+		}
+		return s.Close()
+	case Postgres:
+		return errors.New("no postgres yet")
+	}
+	return fmt.Errorf("store %q: want sqlite or postgres", store)
 }
