@@ -47,6 +47,7 @@ over loopback. FILE appears when everything is ready and says where it is: endpo
 	f.StringArrayVar(&o.Domains, "provider", []string{"alpha.example", "beta.example"}, "domain of a provider; may be given again")
 	f.IntVar(&o.Shards, "shards", 2, "shards of each provider")
 	f.StringArrayVar(&policies, "policy", nil, "who may create accounts: DOMAIN=open, manual or closed; default: open")
+	f.BoolVar(&o.Profiling, "profiling", false, "serve profiles of the process at /debug/pprof on the admin listeners")
 	f.StringVar(&o.LogLevel, "log-level", "warn", "debug, info, warn or error")
 	_ = cmd.MarkFlagRequired("state") // fails only for a flag that is not there
 	return cmd

@@ -66,7 +66,7 @@ func (r *Readiness) Check(ctx context.Context) (results map[string]error, ok boo
 	return results, ok
 }
 
-// AdminHandler serves /livez, /readyz (?verbose lists the checks) and /metrics. It belongs on a listener that only the
+// AdminHandler serves /livez, /readyz (?verbose lists the checks), /metrics and, with Options.Profiling, profiles. It belongs on a listener that only the
 // deployment reaches; it tells names of checks and their errors, no user data.
 func (t *Telemetry) AdminHandler(r *Readiness) http.Handler {
 	mux := http.NewServeMux()
@@ -96,5 +96,8 @@ func (t *Telemetry) AdminHandler(r *Readiness) http.Handler {
 		}
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{}))
+	if t.profiling {
+		profiles(mux)
+	}
 	return mux
 }

@@ -40,6 +40,8 @@ type Options struct {
 
 	HashKey  []byte // of account hashes; empty: random, so hashes compare within this process only
 	Endpoint string // OTLP over gRPC, http://host:4317; empty: no traces leave the process
+
+	Profiling bool // the admin listener serves profiles of the process: for development and measurements
 }
 
 // Telemetry is what New assembled.
@@ -48,9 +50,10 @@ type Telemetry struct {
 	Tracer trace.TracerProvider
 	Meter  metric.MeterProvider
 
-	hashKey  []byte
-	registry *prometheus.Registry
-	closers  []func(context.Context) error
+	hashKey   []byte
+	profiling bool
+	registry  *prometheus.Registry
+	closers   []func(context.Context) error
 }
 
 // New assembles. It connects to nothing before the first span is exported.
@@ -59,7 +62,7 @@ func New(ctx context.Context, o Options) (*Telemetry, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Telemetry{Log: log, Tracer: noop.NewTracerProvider(), hashKey: o.HashKey, registry: prometheus.NewRegistry()}
+	t := &Telemetry{Log: log, Tracer: noop.NewTracerProvider(), hashKey: o.HashKey, profiling: o.Profiling, registry: prometheus.NewRegistry()}
 	if len(t.hashKey) == 0 {
 		t.hashKey = make([]byte, 32)
 		rand.Read(t.hashKey) //nolint:errcheck // never fails (crypto/rand)

@@ -113,3 +113,22 @@ func TestLog(t *testing.T) {
 		}
 	}
 }
+
+// Profiles are served when they were asked for, and not otherwise.
+func TestProfiles(t *testing.T) {
+	var r telemetry.Readiness
+	off, _ := open(t, telemetry.Options{})
+	on, _ := open(t, telemetry.Options{Profiling: true})
+	for path, want := range map[string]int{
+		"/debug/pprof/heap?debug=1":      200,
+		"/debug/pprof/none":              404,
+		"/debug/pprof/profile?seconds=0": 400,
+	} {
+		if code, _ := get(t, off, &r, path); code != 404 {
+			t.Errorf("%s: %d without Profiling", path, code)
+		}
+		if code, body := get(t, on, &r, path); code != want || code == 200 && !strings.Contains(body, "# Mallocs = ") {
+			t.Errorf("%s: %d with Profiling, want %d", path, code, want)
+		}
+	}
+}
