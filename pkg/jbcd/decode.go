@@ -131,13 +131,12 @@ func readBool(s *scanner, t token, v reflect.Value) error {
 	return nil
 }
 
-// readInt takes digits only: 3.0 and 1e2 are numbers, but nobody writes an index so.
 func readInt(s *scanner, t token, v reflect.Value) error {
 	if t.kind != kindNumber {
 		return wrongKind(s, t, "an integer")
 	}
-	n, err := strconv.ParseInt(string(s.data[t.start:t.end]), 10, v.Type().Bits())
-	if err != nil {
+	n, ok := s.integer(t, v.Type().Bits())
+	if !ok {
 		return s.fail(t.start, "want an integer of "+strconv.Itoa(v.Type().Bits())+" bits")
 	}
 	v.SetInt(n)

@@ -11,7 +11,10 @@ import (
 
 // Marshal writes v compactly, members in the order of the fields; members with the zero value are left out when
 // tagged omitempty (empty slices, nil pointers, zero times and structs, "", 0, false).
-func Marshal(v any) ([]byte, error) { return appendValue(nil, v) }
+func Marshal(v any) ([]byte, error) { return appendValue(make([]byte, 0, smallValue), v) }
+
+// smallValue is room for most values of the Mesh that hold no payload, so that they are written without growing.
+const smallValue = 512
 
 func appendValue(out []byte, v any) ([]byte, error) {
 	if v == nil {

@@ -7,8 +7,8 @@
 // It is exact to the octet where a value must be kept as received: Raw, Object, Without and With never
 // re-serialise what they were not asked to change, for signatures and digests are over octets.
 //
-// The codec works on the tokens of a scanner (scanner.go) and knows nothing of braces and quotes: a reader of
-// JSON-B or JSON-C is another scanner with the same five methods.
+// The codec works on the tokens of a scanner (scanner.go) and knows nothing of braces, quotes and digits: a reader of
+// JSON-B or JSON-C is another scanner with the same methods.
 //
 // Nothing here puts a value into an error: an Error names the member path and the offset.
 package jbcd
@@ -49,7 +49,7 @@ var DefaultLimits = Limits{Depth: 32, Members: 1 << 20, Octets: 16 << 20}
 // Error says where the input is not what was asked for. It never holds octets of a value.
 type Error struct {
 	Path   string // members from the outermost, as in Updates[3].Index; unknown members are not named
-	Offset int    // octets from the start of the input
+	Offset int    // octets from the start of the input; inside a value that reads itself, from somewhere in it
 	Reason string
 	Err    error // of an Unmarshaler
 }

@@ -149,6 +149,41 @@ func TestUnmarshalRefuses(t *testing.T) {
 	}
 }
 
+// tagged reads itself by reading again, as a TStruct does.
+type tagged struct{ In inner }
+
+func (v *tagged) UnmarshalJBCD(raw Raw) error {
+	_, body, err := Tagged(raw)
+	if err != nil {
+		return err
+	}
+	return Unmarshal(body, &v.In)
+}
+
+func (v *tagged) MarshalJBCD() ([]byte, error) { return Tag("Inner", v.In) }
+
+func TestNestedUnmarshaler(t *testing.T) {
+	var v struct {
+		List []tagged `json:"List,omitempty"`
+	}
+	const in = `{"List":[{"Inner":{"Index":1}},{"Inner":{"Index":2}}]}`
+	if err := Unmarshal([]byte(in), &v); err != nil || *v.List[1].In.Index != 2 {
+		t.Fatal(v, err)
+	}
+	if out, err := Marshal(v); err != nil || string(out) != in {
+		t.Errorf("%s %v", out, err)
+	}
+	for in, want := range map[string]string{
+		`{"List":[{"Inner":{"Index":1},"Other":{}}]}`: "jbcd: List[0]: want exactly one member, the tag (offset 9)",
+		`{"List":[{}]}`: "jbcd: List[0]: want exactly one member, the tag (offset 9)",
+		`{"List":[[]]}`: "jbcd: List[0]: want an object, have an array (offset 9)",
+	} {
+		if err := Unmarshal([]byte(in), &v); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", in, err, want)
+		}
+	}
+}
+
 // Errors go to logs, so nothing of a value may stand in them.
 func TestErrorsHaveNoValues(t *testing.T) {
 	for _, in := range []string{`{"N":"hunter2"}`, `{"ID":"hunter2!"}`, `{"At":"hunter2"}`, `{"hunter2":1,"hunter2":2}`, `{"hunter2":{"a":hunter2}}`} {

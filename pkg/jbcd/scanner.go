@@ -2,6 +2,7 @@ package jbcd
 
 import (
 	"bytes"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -43,9 +44,9 @@ type token struct {
 	start, end int  // string: between the quotes; object, array: of the bracket alone
 }
 
-// scanner cuts JSON into values. The five methods value, name, element, skip and finish are all that the codec
-// uses; commas, colons and white space stay in here. Every octet is checked once, duplicates and limits included,
-// whether the codec wants the value or not.
+// scanner cuts JSON into values. The codec uses the methods value, name, element, rest and finish, and for what is
+// in a token text and integer; commas, colons and white space stay in here. Every octet is checked once, duplicates
+// and limits included, whether the codec wants the value or not.
 type scanner struct {
 	data    []byte
 	pos     int
@@ -219,6 +220,27 @@ func (s *scanner) skip(t token) error {
 		}
 	}
 	return nil
+}
+
+// raw reads a whole value and returns its octets.
+func (s *scanner) raw() (Raw, error) {
+	t, err := s.value()
+	if err != nil {
+		return nil, err
+	}
+	return s.rest(t)
+}
+
+// rest returns the octets of the value that began with t.
+func (s *scanner) rest(t token) (Raw, error) {
+	if err := s.skip(t); err != nil {
+		return nil, err
+	}
+	start := t.start
+	if t.kind == kindString {
+		start--
+	}
+	return Raw(s.data[start:s.pos:s.pos]), nil
 }
 
 // finish checks that only white space follows.
@@ -404,6 +426,12 @@ func hex4(b []byte) (rune, bool) {
 		r = r<<4 | rune(c)
 	}
 	return r, true
+}
+
+// integer returns the value of a number: digits only, for 3.0 and 1e2 are numbers, but nobody writes an index so.
+func (s *scanner) integer(t token, bits int) (int64, bool) {
+	n, err := strconv.ParseInt(string(s.data[t.start:t.end]), 10, bits)
+	return n, err == nil
 }
 
 // text returns the decoded octets of a string: of the input itself when it has no escapes.

@@ -99,27 +99,6 @@ func Array(raw []byte) ([]Raw, error) {
 	}
 }
 
-// raw reads a whole value and returns its octets.
-func (s *scanner) raw() (Raw, error) {
-	t, err := s.value()
-	if err != nil {
-		return nil, err
-	}
-	return s.rest(t)
-}
-
-// rest returns the octets of the value that began with t.
-func (s *scanner) rest(t token) (Raw, error) {
-	if err := s.skip(t); err != nil {
-		return nil, err
-	}
-	start := t.start
-	if t.kind == kindString {
-		start--
-	}
-	return Raw(s.data[start:s.pos:s.pos]), nil
-}
-
 // Tagged splits {"Tag": value}: an object with exactly one member (TStruct).
 func Tagged(raw []byte) (tag string, value Raw, err error) { return TaggedLimits(raw, DefaultLimits) }
 

@@ -429,6 +429,18 @@ func TestSecrets(t *testing.T) {
 	} else if _, err := Activate(&again.Device, e, alice.account.UDF()); err != nil {
 		t.Error(err)
 	}
+	device, err := VerifyProfileDevice(alice.profileDevice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authentication, err := again.Device.Authentication()
+	if err != nil || authentication.KID() != device.KeyAuthentication.KID() {
+		t.Errorf("another authentication key of the device: %v", err)
+	}
+	encryption, err := again.Device.Encryption()
+	if err != nil || encryption.KID() != device.KeyEncryption.KID() {
+		t.Errorf("another encryption key of the device: %v", err)
+	}
 	seed := alice.Device.Seed.String()
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
 		if s := fmt.Sprintf(verb, alice.Device); strings.Contains(s, seed) || strings.Contains(s, string(alice.Device.Seed.Secret)) {
