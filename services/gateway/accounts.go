@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"crypto/sha256"
 	"sync"
 	"time"
 
 	"github.com/mathmesh/meshd/pkg/dare"
+	"github.com/mathmesh/meshd/pkg/jbcd"
 	"github.com/mathmesh/meshd/pkg/mesh"
 	shardpb "github.com/mathmesh/meshd/proto/mesh/shard/v1"
 )
@@ -16,23 +18,34 @@ type account struct {
 	profile  mesh.ProfileAccount
 	mesh     mesh.ProfileMesh
 	redirect string
+	digest   [sha256.Size]byte // of both profiles
 	fetched  time.Time
 }
 
 func readAccount(r *shardpb.ResolveResponse) (*account, error) {
 	a := &account{state: r.GetState(), epoch: r.GetEpoch(), redirect: r.GetRedirect()}
-	if err := readProfile(r.GetProfileAccount(), mesh.TagProfileAccount, &a.profile); err != nil {
+	h := sha256.New()
+	h.Write(r.GetProfileAccount())
+	h.Write(r.GetProfileMesh())
+	h.Sum(a.digest[:0])
+	if err := readProfile(r.GetProfileAccount(), &a.profile); err != nil {
 		return nil, err
 	}
-	return a, readProfile(r.GetProfileMesh(), mesh.TagProfileMesh, &a.mesh)
+	return a, readProfile(r.GetProfileMesh(), &a.mesh)
 }
 
-func readProfile(text []byte, tag string, v any) error {
+// readProfile reads a profile that was verified before it was stored.
+
+func readProfile(text []byte, v any) error {
 	e, err := dare.Parse(text)
 	if err != nil {
 		return err
 	}
-	return object(e, tag, v)
+	_, body, err := jbcd.Tagged(e.Payload)
+	if err != nil {
+		return err
+	}
+	return jbcd.Unmarshal(body, v)
 }
 
 // accountLife is how long an account is remembered. It matters only when its profile was replaced through another

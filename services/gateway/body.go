@@ -10,19 +10,27 @@ import (
 	"time"
 )
 
-// Sizes and times of bodies (PROTOCOL §1.7).
+// Sizes of bodies (PROTOCOL §1.7).
 const (
-	maxBody   = 8 << 20         // of any transaction
-	bodyGrace = 5 * time.Second // for any body
-	bodyRate  = 32 << 10        // octets per second, on average, for a body that takes longer
-	bodyIdle  = 2 * time.Second // between two pieces
+	maxBody = 8 << 20 // of any transaction
 
 	firstBuffer = 16 << 10 // an Upload of 1 KiB is 4 KiB sealed
 	keepBuffer  = 1 << 20  // larger buffers are not kept: they would stay for ever
 )
 
+// pace is how fast a body has to come.
+type pace struct {
+	grace time.Duration // for any body
+	rate  int64         // octets per second, on average, for a body that takes longer
+	idle  time.Duration // between two pieces
+}
+
+// bodyPace is that of PROTOCOL §1.7.
+func bodyPace() pace { return pace{grace: 5 * time.Second, rate: 32 << 10, idle: 2 * time.Second} }
+
 // bodies reads request bodies within a budget of memory and keeps buffers for the next ones.
 type bodies struct {
+	pace   pace
 	budget int64
 	used   atomic.Int64
 	pool   sync.Pool // of *[]byte
@@ -37,7 +45,7 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request) ([]byte, *answer) 
 	if r.ContentLength > maxBody {
 		return nil, closing(transportRefusal(http.StatusRequestEntityTooLarge))
 	}
-	p := &pacer{control: http.NewResponseController(w), body: r.Body, start: b.now(), now: b.now}
+	p := &pacer{pace: b.pace, control: http.NewResponseController(w), body: r.Body, start: b.now(), now: b.now}
 	body, err := b.fill(p, r.ContentLength)
 	p.stop()
 	if err == nil {
@@ -134,9 +142,10 @@ func (b *bodies) release(buf []byte) {
 	}
 }
 
-// pacer reads a body that must keep coming: every piece within bodyIdle of the one before, and the whole within
-// bodyGrace plus what its length so far takes at bodyRate.
+// pacer reads a body that must keep coming: every piece within idle of the one before, and the whole within grace plus
+// what its length so far takes at rate.
 type pacer struct {
+	pace
 	control *http.ResponseController
 	body    io.Reader
 	start   time.Time
@@ -146,8 +155,8 @@ type pacer struct {
 
 func (p *pacer) Read(buf []byte) (int, error) {
 	now := p.now()
-	end := p.start.Add(bodyGrace + time.Duration(p.n)*time.Second/bodyRate)
-	if idle := now.Add(bodyIdle); idle.Before(end) {
+	end := p.start.Add(p.grace + time.Duration(p.n)*time.Second/time.Duration(p.rate))
+	if idle := now.Add(p.idle); idle.Before(end) {
 		end = idle
 	}
 	if !now.Before(end) {

@@ -90,13 +90,13 @@ func (q *request) checkCreation(v *mesh.CreateRequest) (*creation, error) {
 	if err := mesh.CheckLocal(q.domain.names, address.Local); err != nil {
 		return nil, err
 	}
-	if v.SignedProfileMesh == nil || v.SignedAssertionAccount == nil {
-		return nil, mesh.Errorf(op, mesh.ProfileInvalid, "a profile is missing")
-	}
-	// Not cached: these signatures are seen once.
-	profile, owner, err := accountProfiles(v.SignedAssertionAccount, v.SignedProfileMesh, verify)
+	owner, err := mesh.VerifyProfileMesh(v.SignedProfileMesh)
 	if err != nil {
-		return nil, mesh.E(op, mesh.ProfileInvalid, err)
+		return nil, err
+	}
+	profile, err := mesh.VerifyProfileAccount(v.SignedAssertionAccount, owner)
+	if err != nil {
+		return nil, err
 	}
 	if err := q.fits(profile, address); err != nil {
 		return nil, mesh.E(op, mesh.ProfileInvalid, err)
@@ -115,8 +115,8 @@ func (q *request) fits(profile *mesh.ProfileAccount, address mesh.Address) error
 	if profile.EnvelopedProfileService == nil {
 		return nil
 	}
-	var service mesh.ProfileService
-	if err := object(profile.EnvelopedProfileService, mesh.TagProfileService, &service); err != nil {
+	service, err := mesh.VerifyProfileService(profile.EnvelopedProfileService)
+	if err != nil {
 		return err
 	}
 	if !mesh.SameUDF(service.UDF(), q.domain.serviceUDF) {
@@ -159,7 +159,7 @@ func (q *request) vouched(c *creation, updates []mesh.ContainerUpdate) error {
 	if q.who.connection == nil || !mesh.SameUDF(q.who.profileUDF, c.account.UDF()) {
 		return mesh.Errorf(op, mesh.NotAuthorized, "the credential is one of another profile")
 	}
-	if err := signedByProfile(q.who.connection, &c.account.Profile, q.signedBy, false); err != nil {
+	if _, err := mesh.VerifyConnectionAccount(q.who.connection, c.account); err != nil {
 		return mesh.E(op, mesh.NotAuthorized, err)
 	}
 	return nil

@@ -111,8 +111,8 @@ func (q *request) readID(body jbcd.Raw) {
 func (q *request) acting(ctx context.Context, u *mesh.RequestUser) (string, error) {
 	const op = "gateway.acting"
 	if u.DeviceProfile != nil {
-		var p mesh.ProfileDevice
-		if err := object(u.DeviceProfile, mesh.TagProfileDevice, &p); err != nil || !mesh.SameUDF(p.UDF(), q.who.deviceUDF) {
+		p, err := mesh.VerifyProfileDevice(u.DeviceProfile)
+		if err != nil || !mesh.SameUDF(p.UDF(), q.who.deviceUDF) {
 			return "", mesh.Errorf(op, mesh.NotAuthenticated, "DeviceProfile is not that of the credential")
 		}
 	}

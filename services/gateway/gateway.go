@@ -96,8 +96,8 @@ type Gateway struct {
 	bodies    *bodies
 	exchanges *buckets
 	creations *buckets
-	replays   *recent[replayKey]
-	verified  *recent[signatureKey]
+	replays   *recent[replayKey, struct{}]
+	proven    *recent[credentialKey, identity]
 	accounts  *accountCache
 
 	noCleartextHello bool
@@ -106,10 +106,10 @@ type Gateway struct {
 // Sizes of what is remembered between requests, per gateway.
 const (
 	maxReplays  = 1 << 18 // a thousand requests a second for the four minutes that count
-	maxVerified = 1 << 15
+	maxProven   = 1 << 14 // 400 octets each
 	maxAccounts = 1 << 12
-	// verifiedLife: a signature stays good for ever, but what nobody shows need not be remembered.
-	verifiedLife = time.Hour
+	// provenLife: a signature stays good for ever, but what nobody shows need not be remembered.
+	provenLife = time.Hour
 )
 
 // New checks the configuration: a gateway that could not prove to be the service it is configured for does not start.
@@ -128,12 +128,12 @@ func New(c Config) (*Gateway, error) {
 		log:       c.Telemetry.Log,
 		now:       c.Now,
 		rules:     make(map[string]*rule),
-		bodies:    &bodies{budget: limits.Bodies, now: c.Now},
+		bodies:    &bodies{pace: bodyPace(), budget: limits.Bodies, now: c.Now},
 		exchanges: newBuckets(limits.ExchangeRate, limits.ExchangeBurst, c.Now),
 		creations: newBuckets(limits.CreateRate, limits.CreateBurst, c.Now),
 		// A Salt counts for make1.Window before and after its time.
-		replays:  newRecent[replayKey](maxReplays, 2*make1.Window, c.Now),
-		verified: newRecent[signatureKey](maxVerified, verifiedLife, c.Now),
+		replays:  newRecent[replayKey, struct{}](maxReplays, 2*make1.Window, c.Now),
+		proven:   newRecent[credentialKey, identity](maxProven, provenLife, c.Now),
 		accounts: newAccountCache(maxAccounts, c.Now),
 
 		noCleartextHello: c.NoCleartextHello,
@@ -198,15 +198,12 @@ func newDomain(c Domain) (*domain, error) {
 	case c.ProfileService == nil || c.ProfileHost == nil || c.Keys == nil || c.Ring == nil:
 		return nil, errors.New("needs profiles, keys and a ticket ring")
 	}
-	var service mesh.ProfileService
-	if err := object(c.ProfileService, mesh.TagProfileService, &service); err != nil {
+	service, err := mesh.VerifyProfileService(c.ProfileService)
+	if err != nil {
 		return nil, err
 	}
-	var host mesh.ProfileHost
-	if err := object(c.ProfileHost, mesh.TagProfileHost, &host); err != nil {
-		return nil, err
-	}
-	if err := checkHost(c.ProfileHost, &host, c.ProfileService, &service, verify); err != nil {
+	host, err := mesh.VerifyProfileHost(c.ProfileHost, service)
+	if err != nil {
 		return nil, err
 	}
 	if _, ok := host.OnlineKey(c.Signer); !ok {

@@ -6,68 +6,70 @@ import (
 	"time"
 )
 
-// recent is a bounded set of keys seen lately: two generations per shard, the older of which goes when the younger is
-// life old or full. A key is remembered for at least life unless more than size keys come in that time.
-type recent[K comparable] struct {
+// recent is a bounded map of what was seen lately: two generations per shard, the older of which goes when the younger
+// is life old or full. An entry is remembered for at least life unless more than size entries come in that time.
+type recent[K comparable, V any] struct {
 	life   time.Duration
 	size   int // of one generation of one shard
 	now    func() time.Time
 	seed   maphash.Seed
-	shards [recentShards]recentShard[K]
+	shards [recentShards]recentShard[K, V]
 }
 
+// recentShards keeps concurrent requests from waiting for each other; a power of two above the processors of a gateway.
 const recentShards = 16
 
-type recentShard[K comparable] struct {
+type recentShard[K comparable, V any] struct {
 	mu         sync.Mutex
-	young, old map[K]struct{}
+	young, old map[K]V
 	born       time.Time // of young
 }
 
-func newRecent[K comparable](size int, life time.Duration, now func() time.Time) *recent[K] {
-	r := &recent[K]{life: life, size: max(1, size/recentShards), now: now, seed: maphash.MakeSeed()}
+func newRecent[K comparable, V any](size int, life time.Duration, now func() time.Time) *recent[K, V] {
+	r := &recent[K, V]{life: life, size: max(1, size/recentShards), now: now, seed: maphash.MakeSeed()}
 	for i := range r.shards {
-		r.shards[i].young, r.shards[i].born = make(map[K]struct{}), now()
+		r.shards[i].young, r.shards[i].born = make(map[K]V), now()
 	}
 	return r
 }
 
-func (r *recent[K]) shard(k K) *recentShard[K] {
+func (r *recent[K, V]) shard(k K) *recentShard[K, V] {
 	return &r.shards[maphash.Comparable(r.seed, k)%recentShards]
 }
 
-// has says whether k was added lately.
-func (r *recent[K]) has(k K) bool {
+// get returns what was added under k lately.
+func (r *recent[K, V]) get(k K) (V, bool) {
 	s := r.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.has(k)
+	return s.get(k)
 }
 
-func (s *recentShard[K]) has(k K) bool {
-	if _, ok := s.young[k]; ok {
-		return true
+func (s *recentShard[K, V]) get(k K) (V, bool) {
+	v, ok := s.young[k]
+	if !ok {
+		v, ok = s.old[k]
 	}
-	_, ok := s.old[k]
-	return ok
+	return v, ok
 }
 
-// add remembers k and says whether it is new: of two that add the same key at once exactly one hears true.
-func (r *recent[K]) add(k K) bool {
+// add remembers v and says whether k is new: of two that add the same key at once exactly one hears true, and what was
+// there stays.
+func (r *recent[K, V]) add(k K, v V) bool {
 	s := r.shard(k)
 	now := r.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.has(k) {
-		return false
-	}
 	if age := now.Sub(s.born); age >= r.life || len(s.young) >= r.size {
 		s.old = s.young
 		if age >= 2*r.life { // nothing came for so long that the young ones are old too
 			s.old = nil
 		}
-		s.young, s.born = make(map[K]struct{}), now
+		s.young, s.born = make(map[K]V), now
 	}
-	s.young[k] = struct{}{}
+	if _, ok := s.get(k); ok {
+		return false
+	}
+	s.young[k] = v
 	return true
 }

@@ -126,7 +126,7 @@ func (q *request) exchange(ctx context.Context, e *dare.Envelope) *answer {
 		return sealed(r, func(p []byte) (*dare.Envelope, error) { return x.Refuse(p, q.now()) })
 	}
 	replay := replayKey(sha256.Sum256([]byte(x.ReplayKey())))
-	if err == nil && q.replays.has(replay) {
+	if err == nil && q.seen(replay) {
 		err = mesh.Errorf(op, mesh.RequestStale, "replay")
 	}
 	if err == nil {
@@ -135,7 +135,7 @@ func (q *request) exchange(ctx context.Context, e *dare.Envelope) *answer {
 	if err == nil {
 		err = x.Authenticate(q.who.key)
 	}
-	if err == nil && !q.replays.add(replay) { // only now: garbage sent ahead blocks nobody
+	if err == nil && !q.replays.add(replay, struct{}{}) { // only now: garbage sent ahead blocks nobody
 		err = mesh.Errorf(op, mesh.RequestStale, "replay")
 	}
 	if err != nil {
@@ -144,6 +144,11 @@ func (q *request) exchange(ctx context.Context, e *dare.Envelope) *answer {
 	}
 	payload := q.perform(ctx, x.Payload, x.Nonce())
 	return q.finish(payload, func(p []byte) (*dare.Envelope, error) { return x.Answer(p, q.now(), q.issue(x.ServiceKID)) })
+}
+
+func (g *Gateway) seen(k replayKey) bool {
+	_, ok := g.replays.get(k)
+	return ok
 }
 
 // ticket answers a ticket request.
@@ -158,10 +163,10 @@ func (q *request) ticket(ctx context.Context, e *dare.Envelope) *answer {
 		return q.refuse(err)
 	}
 	replay := replayKey(sha256.Sum256([]byte(t.ReplayKey())))
-	if (err == nil || mesh.KindOf(err) == mesh.NotAuthenticated) && q.replays.has(replay) {
+	if (err == nil || mesh.KindOf(err) == mesh.NotAuthenticated) && q.seen(replay) {
 		err = mesh.Errorf(op, mesh.RequestStale, "replay")
 	}
-	if err == nil && !q.replays.add(replay) {
+	if err == nil && !q.replays.add(replay, struct{}{}) {
 		err = mesh.Errorf(op, mesh.RequestStale, "replay")
 	}
 	if err != nil {
