@@ -76,3 +76,13 @@ func TestRightsOf(t *testing.T) {
 		}
 	}
 }
+
+func TestIsSpool(t *testing.T) {
+	for name, want := range map[string]bool{
+		SpoolInbound: true, SpoolOutbound: true, SpoolLocal: true, SpoolArchive: true, CatalogDevice: false, "ssh_Keys": false, "mmm_Other": false,
+	} {
+		if IsSpool(name) != want {
+			t.Errorf("%s: %v", name, !want)
+		}
+	}
+}

@@ -448,3 +448,91 @@ func TestSecrets(t *testing.T) {
 		}
 	}
 }
+
+// An activation that contradicts the profile is refused, whoever signed it: a device must not encrypt to a key that the
+// account does not have.
+func TestActivationContradicts(t *testing.T) {
+	alice := newPerson(t, "alice@example.com")
+	other, err := NewAccountSecrets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	otherEncryption, err := other.Encryption()
+	if err != nil {
+		t.Fatal(err)
+	}
+	deviceKey, err := alice.Device.Encryption()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*ActivationAccount){
+		"": func(*ActivationAccount) {},
+		"previous keys": func(a *ActivationAccount) {
+			a.KeysAccountEncryptionPrevious = []KeyData{*privateKeyData(otherEncryption), *NewKeyData(otherEncryption.Public())}
+		},
+		"no account UDF":           func(a *ActivationAccount) { a.AccountUDF = "" },
+		"!another account's UDF":   func(a *ActivationAccount) { a.AccountUDF = otherEncryption.KID() },
+		"!another encryption key":  func(a *ActivationAccount) { a.KeyAccountEncryption = privateKeyData(otherEncryption) },
+		"!a public encryption key": func(a *ActivationAccount) { a.KeyAccountEncryption = NewKeyData(otherEncryption.Public()) },
+		"!no encryption key":       func(a *ActivationAccount) { a.KeyAccountEncryption = nil },
+		"!another signature key":   func(a *ActivationAccount) { a.KeyAccountSignature = privateKeyData(other.Admin) },
+		"!no seed":                 func(a *ActivationAccount) { a.ActivationKey = "" },
+		"!another seed":            func(a *ActivationAccount) { a.ActivationKey = other.Seed.String() },
+		"!a seed that is no seed":  func(a *ActivationAccount) { a.ActivationKey = otherEncryption.KID() },
+	} {
+		e, err := alice.admission(RightAdmin).CatalogedDevice()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := openActivation(e.Accounts[0].EnvelopedActivationAccount, deviceKey, &alice.account.Profile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(a)
+		e.Accounts[0].EnvelopedActivationAccount, err = seal(TagActivationAccount, a, deviceKey.Public(), alice.Account.Admin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := Activate(&alice.Device, e, alice.account.UDF())
+		if (err != nil) != strings.HasPrefix(name, "!") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if name == "previous keys" && (len(m.AccountEncryptionPrevious) != 1 || m.AccountEncryptionPrevious[0].KID() != otherEncryption.KID()) {
+			t.Errorf("previous keys: %v", m.AccountEncryptionPrevious)
+		}
+	}
+	// Another structure under the right signature is no activation.
+	e, err := alice.admission(RightAdmin).CatalogedDevice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Accounts[0].EnvelopedActivationAccount, err = seal(TagActivationDevice, ActivationDevice{}, deviceKey.Public(), alice.Account.Admin); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Activate(&alice.Device, e, alice.account.UDF()); err == nil {
+		t.Error("an ActivationDevice passes as ActivationAccount")
+	}
+}
+
+func TestVerifyProfileGroup(t *testing.T) {
+	seed := NewDeviceSecrets().Seed
+	k, err := seed.triple()
+	if err != nil {
+		t.Fatal(err)
+	}
+	env, err := sign(TagProfileGroup, ProfileGroup{
+		Profile: Profile{KeyOfflineSignature: keyData(k.sign)}, AccountAddresses: []string{"g@example.com"}, KeyEncryption: keyData(k.encrypt),
+	}, k.sign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := VerifyProfileGroup(env); err != nil || p.UDF() != k.sign.KID() || p.AccountAddresses[0] != "g@example.com" {
+		t.Errorf("%+v %v", p, err)
+	}
+	if _, err := VerifyProfileGroup(flip(env)); err == nil {
+		t.Error("a flipped bit")
+	}
+	if _, err := VerifyProfileAccount(env, nil); err == nil {
+		t.Error("a group passes as an account")
+	}
+}
