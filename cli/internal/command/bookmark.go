@@ -48,7 +48,7 @@ func (a *app) bookmarkAdd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			entry := mesh.CatalogedBookmark{Path: args[0], URI: args[1], Title: args[2], Created: &jbcd.Time{Time: time.Now().UTC().Truncate(time.Second)}}
 			return a.changeOne(cmd.Context(), containerBookmark, "stored", func(c *client.Catalog) (string, error) {
-				return entry.PrimaryKey(), c.Put(entry.PrimaryKey(), &entry)
+				return entry.PrimaryKey(), c.Put(&entry)
 			})
 		},
 	}
@@ -140,13 +140,13 @@ func (a *app) bookmarkImport() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			byKey := map[string]any{}
+			var all []mesh.Entry
 			for i := range entries {
-				byKey[entries[i].PrimaryKey()] = &entries[i]
+				all = append(all, &entries[i])
 			}
 			var result imported
 			_, err = a.change(cmd.Context(), containerBookmark, func(c *client.Catalog) error {
-				result, err = importAll(c, byKey)
+				result, err = importAll(c, all)
 				return err
 			})
 			if err != nil {

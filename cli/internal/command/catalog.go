@@ -9,6 +9,7 @@ import (
 
 	"github.com/mathmesh/meshd/pkg/client"
 	"github.com/mathmesh/meshd/pkg/jbcd"
+	"github.com/mathmesh/meshd/pkg/mesh"
 )
 
 // view opens the account and one catalog for reading.
@@ -66,8 +67,8 @@ func (a *app) changeOne(ctx context.Context, container, verb string, f func(*cli
 	return a.emit(map[string]any{"key": key, verb: true, "synced": synced}, func(w io.Writer) { fmt.Fprintf(w, "%s %s\n", verb, key) })
 }
 
-// importAll queues the entries that are new or differ.
-func importAll(c *client.Catalog, entries map[string]any) (imported, error) {
+// importAll queues the entries that are new or differ, with one durable write.
+func importAll(c *client.Catalog, entries []mesh.Entry) (imported, error) {
 	var r imported
 	have, err := c.Entries()
 	if err != nil {
@@ -77,13 +78,13 @@ func importAll(c *client.Catalog, entries map[string]any) (imported, error) {
 	for _, e := range have {
 		bodies[e.Key] = e.Body
 	}
-	put := map[string]any{}
-	for key, value := range entries {
-		body, err := jbcd.Marshal(value)
+	var put []mesh.Entry
+	for _, entry := range entries {
+		body, err := jbcd.Marshal(entry)
 		if err != nil {
-			return r, fmt.Errorf("%s: %w", key, err)
+			return r, fmt.Errorf("%s: %w", entry.PrimaryKey(), err)
 		}
-		old, ok := bodies[key]
+		old, ok := bodies[entry.PrimaryKey()]
 		switch {
 		case !ok:
 			r.Added++
@@ -93,9 +94,9 @@ func importAll(c *client.Catalog, entries map[string]any) (imported, error) {
 		default:
 			r.Updated++
 		}
-		put[key] = value
+		put = append(put, entry)
 	}
-	return r, c.PutAll(put)
+	return r, c.Put(put...)
 }
 
 // decode reads live entries of one kind.

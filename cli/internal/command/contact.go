@@ -88,13 +88,13 @@ func (a *app) contactTake(use, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			byKey := map[string]any{}
+			var all []mesh.Entry
 			for i := range entries {
-				byKey[entries[i].PrimaryKey()] = &entries[i]
+				all = append(all, &entries[i])
 			}
 			var result imported
 			_, err = a.change(cmd.Context(), containerContact, func(c *client.Catalog) error {
-				result, err = importAll(c, byKey)
+				result, err = importAll(c, all)
 				return err
 			})
 			if err != nil {

@@ -43,6 +43,7 @@ func exitCode(err error) int {
 	var (
 		usage    usageError
 		missing  notFoundError
+		absent   *client.NotFoundError
 		conflict conflictError
 		proof    *client.ProofError
 		pending  *client.PendingError
@@ -54,7 +55,7 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "unknown command"):
 		return exitUsage
-	case errors.As(err, &missing):
+	case errors.As(err, &missing), errors.As(err, &absent):
 		return exitNotFound
 	case errors.As(err, &conflict):
 		return exitConflict

@@ -52,7 +52,7 @@ func (a *app) passwordAdd() *cobra.Command {
 						return "", err
 					}
 				}
-				return entry.PrimaryKey(), c.Put(entry.PrimaryKey(), &entry)
+				return entry.PrimaryKey(), c.Put(&entry)
 			})
 		},
 	}
@@ -261,13 +261,13 @@ left out. Importing the same file again changes nothing.`,
 			if err != nil {
 				return err
 			}
-			byKey := map[string]any{}
+			var all []mesh.Entry
 			for i := range entries {
-				byKey[entries[i].PrimaryKey()] = &entries[i]
+				all = append(all, &entries[i])
 			}
 			var result imported
 			_, err = a.change(cmd.Context(), containerCredential, func(c *client.Catalog) error {
-				result, err = importAll(c, byKey)
+				result, err = importAll(c, all)
 				return err
 			})
 			if err != nil {

@@ -5,7 +5,10 @@ package tamper
 import (
 	"bytes"
 	"database/sql"
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
@@ -34,7 +37,7 @@ func (d *Database) Close() error { return d.db.Close() }
 // query writes $n placeholders for either driver.
 func (d *Database) query(q string) string {
 	if d.driver == "sqlite" {
-		return strings.NewReplacer("$1", "?1", "$2", "?2", "$3", "?3", "$4", "?4", "$5", "?5", "$6", "?6", "$7", "?7", "$8", "?8").Replace(q)
+		return strings.ReplaceAll(q, "$", "?")
 	}
 	return q
 }
@@ -43,7 +46,11 @@ func (d *Database) query(q string) string {
 type frame struct{ partition, account, container, idx int64 }
 
 // content is what a swap moves: everything but the place and the tree digest.
-type content struct{ header, trailer, payload, digest []byte }
+type content struct {
+	header, trailer, payload, digest []byte
+	length                           int64
+	envelopeID, uniqueID             string
+}
 
 const where = ` WHERE partition = $1 AND account = $2 AND container = $3 AND idx = $4`
 
@@ -59,24 +66,18 @@ func (d *Database) find(address, container string, index int64) (f frame, ok boo
 }
 
 func (d *Database) read(f frame) (c content, err error) {
-	err = d.db.QueryRow(d.query(`SELECT header, trailer, payload, payload_digest FROM frame`+where), f.partition, f.account, f.container, f.idx).
-		Scan(&c.header, &c.trailer, &c.payload, &c.digest)
+	err = d.db.QueryRow(d.query(`SELECT header, trailer, payload, payload_digest, payload_len, envelope_id, unique_id FROM frame`+where), f.partition, f.account, f.container, f.idx).
+		Scan(&c.header, &c.trailer, &c.payload, &c.digest, &c.length, &c.envelopeID, &c.uniqueID)
 	return c, err
 }
 
 func (d *Database) write(f frame, c content) error {
 	var header any = c.header
-	var trailer any
-	if c.trailer != nil {
-		trailer = c.trailer
-	}
-	if d.driver == "pgx" { // text columns there
+	if d.driver == "pgx" { // a text column there
 		header = string(c.header)
-		if c.trailer != nil {
-			trailer = c.trailer
-		}
 	}
-	r, err := d.db.Exec(d.query(`UPDATE frame SET header = $5, trailer = $6, payload = $7, payload_digest = $8`+where), f.partition, f.account, f.container, f.idx, header, trailer, c.payload, c.digest)
+	r, err := d.db.Exec(d.query(`UPDATE frame SET header = $5, trailer = $6, payload = $7, payload_digest = $8, payload_len = $9, envelope_id = $10, unique_id = $11`+where),
+		f.partition, f.account, f.container, f.idx, header, c.trailer, c.payload, c.digest, c.length, c.envelopeID, c.uniqueID)
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func (d *Database) write(f frame, c content) error {
 // What can be changed.
 const (
 	Payload = "payload" // one octet of the stored payload
-	Header  = "header"  // one character of the header's ContentMetaData
+	Header  = "header"  // one octet of the header: a letter of the UniqueID in its ContentMetaData
 	Order   = "order"   // this frame and the next change places
 )
 
@@ -104,18 +105,14 @@ func (d *Database) Change(what, address, container string, index int64) (undo fu
 	if err != nil {
 		return nil, true, err
 	}
-	changed := content{bytes.Clone(old.header), old.trailer, bytes.Clone(old.payload), old.digest}
+	changed := old
 	switch what {
 	case Payload:
+		changed.payload = bytes.Clone(old.payload)
 		changed.payload[len(changed.payload)/2] ^= 1
 	case Header:
-		at := bytes.Index(changed.header, []byte(`"ContentMetaData":"`))
-		if at < 0 {
-			return nil, true, fmt.Errorf("the header has no ContentMetaData")
-		}
-		at += len(`"ContentMetaData":"`) + 30
-		if changed.header[at]++; changed.header[at] == 'z'+1 || changed.header[at] == 'Z'+1 || changed.header[at] == '9'+1 {
-			changed.header[at] = 'a'
+		if changed.header, err = changeMeta(old.header); err != nil {
+			return nil, true, err
 		}
 	case Order:
 		next := f
@@ -143,4 +140,30 @@ func (d *Database) Change(what, address, container string, index int64) (undo fu
 		return nil, true, err
 	}
 	return func() error { return d.write(f, old) }, true, nil
+}
+
+// changeMeta changes one letter of the UniqueID inside a header's ContentMetaData; the header still parses.
+func changeMeta(header []byte) ([]byte, error) {
+	const member = `"ContentMetaData":"`
+	at := bytes.Index(header, []byte(member))
+	if at < 0 {
+		return nil, errors.New("the header has no ContentMetaData")
+	}
+	at += len(member)
+	end := at + bytes.IndexByte(header[at:], '"')
+	meta, err := base64.RawURLEncoding.DecodeString(string(header[at:end]))
+	if err != nil {
+		return nil, err
+	}
+	const unique = `"UniqueID":"`
+	letter := bytes.Index(meta, []byte(unique)) + len(unique) + 2
+	if letter < len(unique)+2 || letter >= len(meta) {
+		return nil, errors.New("the ContentMeta has no UniqueID")
+	}
+	if meta[letter] == 'A' {
+		meta[letter] = 'B'
+	} else {
+		meta[letter] = 'A'
+	}
+	return slices.Concat(header[:at], []byte(base64.RawURLEncoding.EncodeToString(meta)), header[end:]), nil
 }
