@@ -22,7 +22,8 @@ type creation struct {
 	request *shardpb.CreateAccountRequest
 }
 
-// create binds an address to a profile (PROTOCOL §2.2).
+// create binds an address to a profile (PROTOCOL §2.2). Address, profiles and policy are checked here; that the account's
+// own key vouches for the device (step 5) is checked by the shard, which alone can read the CatalogedDevice.
 func (q *request) create(ctx context.Context, body jbcd.Raw) (mesh.ResponseMessage, error) {
 	const op = "gateway.create"
 	if wait, ok := q.creations.take(q.remote); !ok {
@@ -34,9 +35,6 @@ func (q *request) create(ctx context.Context, body jbcd.Raw) (mesh.ResponseMessa
 	}
 	c, err := q.checkCreation(&v)
 	if err != nil {
-		return nil, err
-	}
-	if err := q.vouched(c, v.Updates); err != nil {
 		return nil, err
 	}
 	if err := q.fillCreation(ctx, c, &v); err != nil {
@@ -101,6 +99,9 @@ func (q *request) checkCreation(v *mesh.CreateRequest) (*creation, error) {
 	if err := q.fits(profile, address); err != nil {
 		return nil, mesh.E(op, mesh.ProfileInvalid, err)
 	}
+	if (q.by == byProfileTicket || q.who.provisional) && q.who.account != address.String() {
+		return nil, mesh.Errorf(op, mesh.NotAuthorized, "the caller is authenticated for another address") // D-09
+	}
 	return &creation{address: address, account: profile, mesh: owner}, nil
 }
 
@@ -132,37 +133,6 @@ func names(profile *mesh.ProfileAccount, address string) bool {
 		}
 	}
 	return false
-}
-
-// vouched checks what a gateway can check of step 5: that the account's own key vouches for the device. In device mode
-// it does so by the CatalogedDevice in Updates, which may be sealed for the shard: the shard checks it. In profile mode
-// it does so by the connection that was shown, which must hold under the profile presented.
-func (q *request) vouched(c *creation, updates []mesh.ContainerUpdate) error {
-	const op = "gateway.vouched"
-	switch q.by {
-	case byDevice:
-		for i := range updates {
-			if name, _ := mesh.CanonicalContainer(updates[i].Container); name == mesh.CatalogDevice && len(updates[i].Envelopes) > 0 {
-				return nil
-			}
-		}
-		return mesh.Errorf(op, mesh.NotAuthorized, "no CatalogedDevice in Updates")
-	case byProfileTicket:
-		if q.who.account != c.address.String() {
-			return mesh.Errorf(op, mesh.NotAuthorized, "a ticket of another account")
-		}
-		return nil
-	}
-	if q.who.provisional && q.who.account != c.address.String() {
-		return mesh.Errorf(op, mesh.NotAuthorized, "the credential names another address")
-	}
-	if q.who.connection == nil || !mesh.SameUDF(q.who.profileUDF, c.account.UDF()) {
-		return mesh.Errorf(op, mesh.NotAuthorized, "the credential is one of another profile")
-	}
-	if _, err := mesh.VerifyConnectionAccount(q.who.connection, c.account); err != nil {
-		return mesh.E(op, mesh.NotAuthorized, err)
-	}
-	return nil
 }
 
 // fillCreation makes the shard's request.

@@ -250,7 +250,7 @@ func TestCaps(t *testing.T) {
 		{&mesh.ConstraintsData{BytesMax: mesh.Int(-1)}, 0, 0, mesh.ProfileInvalid},
 		{&mesh.ConstraintsData{BytesOffset: mesh.Int(-1)}, 0, 0, mesh.ProfileInvalid},
 	} {
-		ask, _, err := selection(&mesh.DownloadRequest{ConstraintsPost: c.asked})
+		ask, err := selection(&mesh.DownloadRequest{ConstraintsPost: c.asked})
 		if c.kind != 0 {
 			if mesh.KindOf(err) != c.kind {
 				t.Errorf("%+v: %v", c.asked, err)
@@ -262,7 +262,7 @@ func TestCaps(t *testing.T) {
 		}
 	}
 	for _, s := range []mesh.ConstraintsSelect{{PageKey: "AAAA"}, {KeyValues: []dare.KeyValue{{Key: "mmm:redact", Value: "deleted"}}}} {
-		if _, _, err := selection(&mesh.DownloadRequest{Select: []mesh.ConstraintsSelect{s}}); mesh.KindOf(err) != mesh.UnknownOperation {
+		if _, err := selection(&mesh.DownloadRequest{Select: []mesh.ConstraintsSelect{s}}); mesh.KindOf(err) != mesh.UnknownOperation {
 			t.Errorf("%+v: %v, want UnknownOperation", s, err)
 		}
 	}

@@ -85,7 +85,7 @@ func (q *request) download(ctx context.Context, body jbcd.Raw) (mesh.ResponseMes
 	if err != nil {
 		return nil, err
 	}
-	ask, known, err := selection(&v)
+	ask, err := selection(&v)
 	if err != nil {
 		return nil, err
 	}
@@ -100,16 +100,9 @@ func (q *request) download(ctx context.Context, body jbcd.Raw) (mesh.ResponseMes
 	if err != nil {
 		return nil, err
 	}
-	if len(s.GetUpdates()) != len(ask.GetSelect()) {
-		return nil, mesh.Errorf("gateway.download", mesh.Internal, "%d updates for %d selectors", len(s.GetUpdates()), len(ask.GetSelect()))
-	}
-	r := &mesh.DownloadResponse{Updates: make([]mesh.ContainerUpdate, len(v.Select))}
-	for i := range v.Select {
-		if known[i] < 0 {
-			r.Updates[i] = mesh.ContainerUpdate{Container: v.Select[i].Container}
-			continue
-		}
-		if r.Updates[i], err = update(s.GetUpdates()[known[i]], want); err != nil {
+	r := &mesh.DownloadResponse{Updates: make([]mesh.ContainerUpdate, len(s.GetUpdates()))}
+	for i, u := range s.GetUpdates() {
+		if r.Updates[i], err = update(u, want); err != nil {
 			return nil, err
 		}
 	}
@@ -133,37 +126,31 @@ func update(c *shardpb.ContainerFrames, want parts) (mesh.ContainerUpdate, error
 	return u, nil
 }
 
-// selection makes the shard's request. known[i] is the place of selector i in it, -1 for a name that no container has.
-func selection(v *mesh.DownloadRequest) (ask *shardpb.DownloadRequest, known []int, err error) {
+// selection makes the shard's request. A name that no container has goes along: its answer is empty.
+func selection(v *mesh.DownloadRequest) (ask *shardpb.DownloadRequest, err error) {
 	const op = "gateway.selection"
 	if len(v.Select) > maxSelectors {
-		return nil, nil, mesh.Errorf(op, mesh.RequestSize, "%d selectors", len(v.Select))
+		return nil, mesh.Errorf(op, mesh.RequestSize, "%d selectors", len(v.Select))
 	}
 	ask = &shardpb.DownloadRequest{MaxEntries: defaultEntries, MaxBytes: defaultOctets}
 	if c := v.ConstraintsPost; c != nil {
 		if ask.MaxEntries, err = capped(c.MaxEntries, defaultEntries, hardEntries); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if ask.MaxBytes, err = capped(c.BytesMax, defaultOctets, hardOctets); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if c.BytesOffset != nil && *c.BytesOffset < 0 {
-			return nil, nil, mesh.Errorf(op, mesh.ProfileInvalid, "negative BytesOffset")
+			return nil, mesh.Errorf(op, mesh.ProfileInvalid, "negative BytesOffset")
 		}
 		ask.BytesOffset = c.BytesOffset
 	}
-	known = make([]int, len(v.Select))
 	for i := range v.Select {
 		s := &v.Select[i]
 		if s.PageKey != "" || len(s.KeyValues) > 0 {
-			return nil, nil, mesh.Errorf(op, mesh.UnknownOperation, "PageKey and KeyValues are not built")
+			return nil, mesh.Errorf(op, mesh.UnknownOperation, "PageKey and KeyValues are not built")
 		}
-		name, isContainer := mesh.CanonicalContainer(s.Container)
-		if !isContainer {
-			known[i] = -1
-			continue
-		}
-		known[i] = len(ask.Select)
+		name, _ := mesh.CanonicalContainer(s.Container)
 		one := &shardpb.Select{Container: name, IndexMin: s.IndexMin, IndexMax: s.IndexMax}
 		if s.NotBefore != nil {
 			one.NotBefore = timestamppb.New(s.NotBefore.Time)
@@ -173,7 +160,7 @@ func selection(v *mesh.DownloadRequest) (ask *shardpb.DownloadRequest, known []i
 		}
 		ask.Select = append(ask.Select, one)
 	}
-	return ask, known, nil
+	return ask, nil
 }
 
 // capped reads a cap that the client asks for.
