@@ -2,6 +2,10 @@ package jbcd
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
+	"regexp"
+	"slices"
 	"testing"
 )
 
@@ -81,6 +85,32 @@ func FuzzWithout(f *testing.F) {
 		}
 		if again, err := Without(with, "N", "ID"); err != nil || !bytes.Equal(again, out) {
 			t.Fatalf("%q with two and without: %q %v", out, again, err)
+		}
+	})
+}
+
+// FuzzValid: we take what encoding/json takes, but for what the package comment refuses, and nothing more than raw
+// control characters in strings.
+func FuzzValid(f *testing.F) {
+	seeds(f)
+	for _, s := range []string{`"\ud83d"`, "\"\x7f\x01\"", `1e400`, `[01]`, "\ufeff1", `{"a":1,"\u0061":2}`, `tru`, `-`, "\xff", `"\u00"`} {
+		f.Add([]byte(s))
+	}
+	control := regexp.MustCompile("[\x01-\x1f]")
+	strict := []string{"duplicate member", "lone surrogate", "nested too deeply", "too many members", "not UTF-8"}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		err := Valid(in, DefaultLimits)
+		switch valid := json.Valid(in); {
+		case err == nil && !valid:
+			// Take the control characters out of strings: it must be JSON then. Outside they may be white space.
+			if !json.Valid(control.ReplaceAll(in, []byte(" "))) {
+				t.Fatalf("%q is no JSON", in)
+			}
+		case err != nil && valid:
+			var e *Error
+			if !errors.As(err, &e) || !slices.Contains(strict, e.Reason) {
+				t.Fatalf("%q: %v", in, err)
+			}
 		}
 	})
 }
