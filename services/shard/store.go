@@ -42,8 +42,8 @@ type Store interface {
 	// containers and takes no updates. Exactly one of concurrent creators wins.
 	// An address that exists: another ProfileUDF, or a tombstone until it is purged → mesh.AccountRegistered; another MeshUDF →
 	// mesh.ProfileInvalid; not newer → Created=false, nothing changed, no entries; newer ProfileUpdated → replaces the profiles
-	// and appends AccountFrame when the caller is a current device with Admin and Fresh is set (blocked or pending: nothing
-	// changes), else mesh.TicketExpired.
+	// and appends AccountFrame (blocked or pending: nothing changes) when Fresh is set and the epoch is the account's, else
+	// mesh.TicketExpired, and the caller is a current device with Admin, else mesh.NotAuthorized.
 	Create(ctx context.Context, c Creation) (*Created, error)
 
 	// Delete turns the account into a tombstone: state Deleted, epoch + 1. It needs the Admin right. Repeated by a device of

@@ -133,9 +133,9 @@ var accountCases = []testCase{
 		_, err := b.store.Create(b.ctx, newer(u, false))
 		b.kind("ticket not fresh", err, mesh.TicketExpired)
 		_, err = b.store.Create(b.ctx, newer(u.as("plain"), true))
-		b.kind("not an administrator", err, mesh.TicketExpired)
+		b.kind("not an administrator", err, mesh.NotAuthorized)
 		_, err = b.store.Create(b.ctx, newer(u.as("nobody"), true))
-		b.kind("no device", err, mesh.TicketExpired)
+		b.kind("no device", err, mesh.NotAuthorized)
 		stale := newer(u, true)
 		stale.Caller.Epoch = 9
 		_, err = b.store.Create(b.ctx, stale)

@@ -74,8 +74,11 @@ func (s *Store) again(ctx context.Context, tx *sql.Tx, op string, a *account, c 
 	if err != nil {
 		return err
 	}
-	if !c.Fresh || d == nil || d.rights&shard.Admin == 0 || c.Caller.Epoch != 0 && c.Caller.Epoch != a.Epoch {
-		return mesh.Errorf(op, mesh.TicketExpired, "replacing needs a fresh ticket of an administrator")
+	switch {
+	case !c.Fresh, c.Caller.Epoch != 0 && c.Caller.Epoch != a.Epoch:
+		return mesh.Errorf(op, mesh.TicketExpired, "replacing needs a fresh ticket")
+	case d == nil, d.rights&shard.Admin == 0:
+		return mesh.Errorf(op, mesh.NotAuthorized, "replacing needs an administrator")
 	}
 	if _, err := tx.ExecContext(ctx, `UPDATE account SET profile_updated = ?, profile_mesh = ?, profile_account = ?
 		WHERE partition = ? AND account = ?`, c.ProfileUpdated.UnixMilli(), c.ProfileMesh, c.ProfileAccount, c.Partition, a.Number); err != nil {
