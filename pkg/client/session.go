@@ -93,7 +93,7 @@ func (s *session) perform(ctx context.Context, payload []byte, id []byte, res me
 		switch {
 		case err == nil:
 			if err := decodeAnswer(answer.Payload, id, res); err != nil {
-				return reply.envelope, &NetworkError{err}
+				return reply.envelope, &NetworkError{&unreadableError{reply.envelope, err}}
 			}
 			if refusal = refused(res.Base(), reply, false); refusal == nil {
 				return reply.envelope, nil
@@ -217,6 +217,18 @@ func (s *session) wait(ctx context.Context, d time.Duration) error {
 	}
 	return sleep(ctx, d)
 }
+
+// unreadableError: the service, and nobody else, gave an answer that cannot be read.
+type unreadableError struct {
+	answer *dare.Envelope
+	err    error
+}
+
+func (e *unreadableError) Error() string {
+	return "the service's answer cannot be read: " + e.err.Error()
+}
+
+func (e *unreadableError) Unwrap() error { return e.err }
 
 // decodeAnswer reads the payload of an authentic answer. An ID that it echoes must be the request's.
 func decodeAnswer(payload, id []byte, res mesh.ResponseMessage) error {

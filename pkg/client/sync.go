@@ -177,22 +177,9 @@ func (r *run) status(ctx context.Context) error {
 			return err
 		}
 		r.of(name)
-		if f := comparison(replica.peaks(), at); f != nil && !r.failed(name) {
+		if f := replica.verifier(nil).status(at); f != nil && !r.failed(name) {
 			r.fail(name, f, answer)
 		}
-	}
-	return nil
-}
-
-// comparison holds a state that the service gives against what it gave before.
-func comparison(have *dare.Peaks, now remote) *fault {
-	switch {
-	case now.index < have.Frames:
-		return &fault{check: checkRollback, index: now.index,
-			err: fmt.Errorf("the service has %d frames, it had %d", now.index, have.Frames)}
-	case now.index == have.Frames && !bytes.Equal(now.digest, have.Digest()):
-		return &fault{check: checkFork, index: now.index,
-			err: errors.New("the service has other frames than it had")}
 	}
 	return nil
 }
@@ -259,6 +246,10 @@ func (r *run) page(ctx context.Context, names []string) (int64, error) {
 	}
 	res := new(mesh.DownloadResponse)
 	answer, err := r.session.call(ctx, mesh.TagDownload, req, res, needAny)
+	var unreadable *unreadableError
+	if errors.As(err, &unreadable) {
+		return 0, r.locate(ctx, req.Select)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -320,11 +311,7 @@ func (r *run) take(ctx context.Context, name string, res *mesh.DownloadResponse,
 	if err != nil {
 		return 0, err
 	}
-	v := replica.verifier(trust)
-	passed, f := v.batch(update.Envelopes)
-	if f == nil {
-		f = r.announced(v, name, update)
-	}
+	passed, f := replica.verifier(trust).answer(update, r.remotes[name])
 	if f != nil {
 		if f.check == checkTree && f.index == replica.frames() && f.index > 0 && r.forked(ctx, replica) {
 			f.check = checkFork
@@ -345,22 +332,6 @@ func envelopes(passed []*verified) []*dare.Envelope {
 		list[i] = p.envelope
 	}
 	return list
-}
-
-// announced holds the frames of an answer against what Status and the answer itself say of the container.
-func (r *run) announced(v *verifier, name string, update *mesh.ContainerUpdate) *fault {
-	at := r.remotes[name]
-	if f := v.state(at.index, at.digest); f != nil {
-		return f
-	}
-	if update.Index == nil {
-		return nil
-	}
-	if v.fails(checkRollback, *update.Index < at.index) {
-		return &fault{check: checkRollback, index: *update.Index,
-			err: fmt.Errorf("Status said %d frames, Download says %d", at.index, *update.Index)}
-	}
-	return v.state(*update.Index, update.Digest)
 }
 
 // complete fetches the rest of payloads that came cut because they are larger than a page (FLOWS §5).

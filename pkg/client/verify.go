@@ -18,7 +18,7 @@ type check string
 // The checks, in the order in which they are made. Each stands for a lie that a service can tell.
 const (
 	checkContainer    check = "container"        // the answer, or the entry, is of another container
-	checkFrame        check = "malformed"        // header, trailer or ContentMeta do not parse
+	checkTrailer      check = "trailer"          // the trailer cannot be read
 	checkWhole        check = "truncated"        // a payload is cut, or frames that were announced do not come
 	checkOrder        check = "order"            // a frame is not where its index, or its tree digest, puts it
 	checkDigest       check = "payload-digest"   // the payload is not the one of the digest
@@ -30,7 +30,7 @@ const (
 	checkCredential   check = "credential"       // the signer's ConnectionAccount is not of the pinned account
 	checkDevice       check = "device"           // the signer never stood in mmm_Device
 	checkSignature    check = "signature"        // the signature is not valid
-	checkHeader       check = "header"           // what is signed does not open under what the header says
+	checkHeader       check = "header"           // the header cannot be read, or what is signed does not open under it
 	checkWitness      check = "witness"          // the signer did not know what is inside
 	checkPayload      check = "payload"          // what is inside is no entry
 	checkEntryID      check = "entry-id"         // UniqueID is not that of the primary key inside
@@ -46,7 +46,7 @@ const (
 // Faults lists what ProofError.Fault can be.
 func Faults() []string {
 	all := []check{
-		checkContainer, checkFrame, checkWhole, checkOrder, checkDigest, checkTree, checkFirst, checkEnvelopeID,
+		checkContainer, checkTrailer, checkWhole, checkOrder, checkDigest, checkTree, checkFirst, checkEnvelopeID,
 		checkUnsigned, checkSigner, checkCredential, checkDevice, checkSignature, checkHeader, checkWitness, checkPayload,
 		checkEntryID, checkEvent, checkEmptyDelete, checkPrevious, checkUpdateDigest, checkRollback, checkFork,
 		checkReadBack, checkService,
@@ -116,9 +116,9 @@ func (v *verifier) batch(frames []*dare.Envelope) ([]*verified, *fault) {
 		index := v.peaks.Frames
 		p, err := v.next(e)
 		if err != nil {
-			f := &fault{index: index, frame: e}
+			var f *fault
 			if !errors.As(err, &f) {
-				f.check, f.err = checkFrame, err
+				f = failed(checkHeader, "%w", err)
 			}
 			f.index, f.frame = index, e
 			if f.check == checkTree && v.off != checkOrder && v.displaced(e, frames[i+1:]) {
@@ -176,7 +176,7 @@ func failed(c check, format string, args ...any) *fault {
 func (v *verifier) next(e *dare.Envelope) (*verified, error) {
 	h, err := e.ParseHeader()
 	if err != nil {
-		return nil, failed(checkFrame, "%w", err)
+		return nil, failed(checkHeader, "%w", err)
 	}
 	if v.fails(checkWhole, h.BytesOffset != nil || h.ContentLength != nil && *h.ContentLength != int64(len(e.Payload))) {
 		return nil, failed(checkWhole, "payload of %d octets is not whole", len(e.Payload))
@@ -208,7 +208,7 @@ func (v *verifier) place(e *dare.Envelope, h *dare.Header) (*dare.Peaks, error) 
 	}
 	written, tree, err := digests(e)
 	if err != nil {
-		return nil, failed(checkFrame, "%w", err)
+		return nil, failed(checkTrailer, "%w", err)
 	}
 	computed := e.Digest()
 	if v.fails(checkDigest, len(written) != dare.DigestSize || e.CheckDigest() != nil) {
@@ -237,7 +237,7 @@ func (v *verifier) firstFrame(e *dare.Envelope, h *dare.Header) error {
 func (v *verifier) message(e *dare.Envelope) error {
 	list, err := e.Signatures()
 	if err != nil {
-		return failed(checkFrame, "%w", err)
+		return failed(checkTrailer, "%w", err)
 	}
 	for i := range list {
 		key, ok := v.known(list[i].KID)
@@ -252,11 +252,14 @@ func (v *verifier) message(e *dare.Envelope) error {
 func (v *verifier) entry(e *dare.Envelope, h *dare.Header, p *verified) error {
 	meta, err := h.ParseMeta()
 	if err != nil {
-		return failed(checkFrame, "%w", err)
+		return failed(checkHeader, "%w", err)
 	}
 	p.meta = meta
 	if v.fails(checkEnvelopeID, meta.UniqueID == "" || h.EnvelopeID != meta.UniqueID) {
 		return failed(checkEnvelopeID, "EnvelopeID is not UniqueID")
+	}
+	if v.fails(checkHeader, h.Dig == "") { // what is signed is digested, and says so
+		return failed(checkHeader, "no dig")
 	}
 	kid, key, introduced, err := v.signer(e)
 	if err != nil {
@@ -293,7 +296,7 @@ func (v *verifier) known(kid string) (keys.PublicKey, bool) {
 func (v *verifier) signer(e *dare.Envelope) (kid string, key keys.PublicKey, introduced bool, err error) {
 	list, err := e.Signatures()
 	if err != nil {
-		return "", key, false, failed(checkFrame, "%w", err)
+		return "", key, false, failed(checkTrailer, "%w", err)
 	}
 	if v.fails(checkUnsigned, len(list) == 0) {
 		return "", key, false, failed(checkUnsigned, "no signature")
@@ -413,6 +416,39 @@ func refers(written *int64, have bool, want int64) bool {
 		return written == nil
 	}
 	return written != nil && *written == want
+}
+
+// answer verifies what an answer brings of the container: frames, and the state that it and Status give.
+func (v *verifier) answer(update *mesh.ContainerUpdate, at remote) ([]*verified, *fault) {
+	canonical, _ := mesh.CanonicalContainer(update.Container)
+	if v.fails(checkContainer, canonical != v.container) {
+		return nil, &fault{check: checkContainer, index: v.peaks.Frames, err: fmt.Errorf("%q was answered", update.Container)}
+	}
+	passed, f := v.batch(update.Envelopes)
+	if f == nil {
+		f = v.state(at.index, at.digest)
+	}
+	if f != nil || update.Index == nil {
+		return passed, f
+	}
+	if v.fails(checkRollback, *update.Index < at.index) {
+		return nil, &fault{check: checkRollback, index: *update.Index,
+			err: fmt.Errorf("Status said %d frames, Download says %d", at.index, *update.Index)}
+	}
+	return passed, v.state(*update.Index, update.Digest)
+}
+
+// status holds a state that the service gives against what it gave before.
+func (v *verifier) status(now remote) *fault {
+	have := v.peaks
+	switch {
+	case v.fails(checkRollback, now.index < have.Frames):
+		return &fault{check: checkRollback, index: now.index,
+			err: fmt.Errorf("the service has %d frames, it had %d", now.index, have.Frames)}
+	case v.fails(checkFork, now.index == have.Frames && !bytes.Equal(now.digest, have.Digest())):
+		return &fault{check: checkFork, index: now.index, err: errors.New("the service has other frames than it had")}
+	}
+	return nil
 }
 
 // state checks what an answer says of the container, once the frames that it announces are there. update is
