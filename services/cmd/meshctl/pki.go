@@ -30,5 +30,5 @@ does not need this: certificates with the URI mesh://role/<role> and the DNS nam
 	}
 	create.Flags().StringVar(&dir, "dir", "", "folder (required)")
 	_ = create.MarkFlagRequired("dir")
-	return group("pki", "Certificates of the roles", create)
+	return group("pki", "Certificates of the roles, and of a trial", create, pkiServer())
 }
