@@ -24,7 +24,6 @@ const (
 	checkDigest       check = "payload-digest"   // the payload is not the one of the digest
 	checkTree         check = "tree-digest"      // the frame does not continue the container as we know it
 	checkFirst        check = "first-frame"      // frame 0 has content, or says that it is another kind of container
-	checkEnvelopeID   check = "envelope-id"      // EnvelopeID and UniqueID differ
 	checkUnsigned     check = "unsigned"         // no signature
 	checkSigner       check = "signer"           // signed by a key that the account does not vouch for
 	checkCredential   check = "credential"       // the signer's ConnectionAccount is not of the pinned account
@@ -32,6 +31,7 @@ const (
 	checkSignature    check = "signature"        // the signature is not valid
 	checkHeader       check = "header"           // the header cannot be read, or what is signed does not open under it
 	checkWitness      check = "witness"          // the signer did not know what is inside
+	checkEnvelopeID   check = "envelope-id"      // EnvelopeID and UniqueID differ
 	checkPayload      check = "payload"          // what is inside is no entry
 	checkEntryID      check = "entry-id"         // UniqueID is not that of the primary key inside
 	checkEvent        check = "event"            // Event and the content, or the state of the entry, contradict each other
@@ -255,9 +255,6 @@ func (v *verifier) entry(e *dare.Envelope, h *dare.Header, p *verified) error {
 		return failed(checkHeader, "%w", err)
 	}
 	p.meta = meta
-	if v.fails(checkEnvelopeID, meta.UniqueID == "" || h.EnvelopeID != meta.UniqueID) {
-		return failed(checkEnvelopeID, "EnvelopeID is not UniqueID")
-	}
 	if v.fails(checkHeader, h.Dig == "") { // what is signed is digested, and says so
 		return failed(checkHeader, "no dig")
 	}
@@ -269,6 +266,9 @@ func (v *verifier) entry(e *dare.Envelope, h *dare.Header, p *verified) error {
 	plain, err := v.open(e, h, key)
 	if err != nil {
 		return err
+	}
+	if v.fails(checkEnvelopeID, meta.UniqueID == "" || h.EnvelopeID != meta.UniqueID) {
+		return failed(checkEnvelopeID, "EnvelopeID is not UniqueID")
 	}
 	if p.entry, err = v.content(plain, meta); err != nil {
 		return err

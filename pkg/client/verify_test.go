@@ -572,7 +572,7 @@ func TestEveryOctet(t *testing.T) {
 	}
 	base.restart(3)
 	base.update.Envelopes = base.update.Envelopes[:1]
-	base.update.Index = nil // the frame alone is on trial
+	base.update.Index = nil                                                // the frame alone is on trial
 	ignored := regexp.MustCompile(`"alg":"SHA2"`).FindIndex(frame.Trailer) // the kind of key fixes it (DATA §1.3)
 	try := func(part string, i int, e *dare.Envelope) {
 		if part == "trailer" && i >= ignored[0] && i < ignored[1] {
