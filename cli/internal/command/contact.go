@@ -72,6 +72,7 @@ func findContact(c *client.Catalog, id string) (mesh.CatalogedContact, error) {
 func (a *app) contactAdd() *cobra.Command {
 	return a.contactTake("add FILE", "Add a contact from a vCard file")
 }
+
 func (a *app) contactImport() *cobra.Command {
 	return a.contactTake("import FILE", "Take contacts from vCard 3 or 4, photos and all")
 }

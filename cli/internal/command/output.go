@@ -102,7 +102,7 @@ const maxImport = 256 << 20
 
 // readInput reads a file, or stdin for "-".
 func (a *app) readInput(name string) ([]byte, error) {
-	var r io.Reader = a.In
+	r := a.In
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {

@@ -29,10 +29,3 @@ func stamp(t time.Time) *jbcd.Time {
 	}
 	return &jbcd.Time{Time: t.UTC().Truncate(time.Second)}
 }
-
-func timeOf(t *jbcd.Time) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return t.Time
-}
