@@ -16,7 +16,7 @@ import (
 )
 
 func partitionsCommand(out *output) *cobra.Command {
-	return group("partitions", "The partitions in the shards' databases", partitionsInit(), partitionsShow(out))
+	return group("partitions", "The partitions in the shards' databases", partitionsInit(), partitionsShow(out), partitionsFreeze(), partitionsThaw())
 }
 
 func partitionsInit() *cobra.Command {
@@ -25,7 +25,8 @@ func partitionsInit() *cobra.Command {
 		Use:   "init --config FILE --shard-map FILE",
 		Short: "Open in a new database the partitions that the map gives to its shard",
 		Long: `init reads the configuration of a shard and the shard map, and opens in the shard's database the partitions that the map gives to it. A
-database that has partitions already is left alone: partitions move by other means than this.
+database that has them already is left as it is, so that a deployment may run this at each start; one that has others is an error: partitions
+move by other means than this.
 
   meshctl partitions init --config shard.yaml --shard-map map.yaml`,
 		Args: exactly(0),
@@ -40,7 +41,7 @@ database that has partitions already is left alone: partitions move by other mea
 			}
 			n, err := initPartitions(cmd.Context(), &c, source.Map())
 			if err == nil {
-				fmt.Fprintf(cmd.OutOrStdout(), "%d partitions open in the database of %s\n", n, c.Name)
+				fmt.Fprintf(cmd.OutOrStdout(), "%d partitions in the database of %s\n", n, c.Name)
 			}
 			return err
 		},
@@ -77,7 +78,10 @@ func openPartitions(ctx context.Context, store shard.Store, s shardmap.Shard, ep
 		return 0, err
 	}
 	if len(have) > 0 {
-		return 0, mesh.Errorf("meshctl", mesh.Conflict, "the database of %s has %d partitions already", s.Name, len(have))
+		if !exactlyThese(have, s.Ranges) {
+			return 0, mesh.Errorf("meshctl", mesh.Conflict, "the database of %s has %d partitions already, and not those of the map", s.Name, len(have))
+		}
+		return len(have), nil
 	}
 	for _, r := range s.Ranges {
 		if err := store.SetPartitions(ctx, r.First, r.Last, shard.PartitionOpen, epoch); err != nil {
@@ -86,6 +90,24 @@ func openPartitions(ctx context.Context, store shard.Store, s shardmap.Shard, ep
 		n += int(r.Last) - int(r.First) + 1
 	}
 	return n, nil
+}
+
+// exactlyThese says whether a database has the partitions of these ranges and no other.
+func exactlyThese(have []shard.Partition, ranges []shardmap.Range) bool {
+	there := make(map[uint16]bool, len(have))
+	for _, p := range have {
+		there[p.Number] = true
+	}
+	wanted := 0
+	for _, r := range ranges {
+		for n := int(r.First); n <= int(r.Last); n++ {
+			if !there[uint16(n)] {
+				return false
+			}
+			wanted++
+		}
+	}
+	return wanted == len(have)
 }
 
 // partitionRange is a run of partitions of one shard in one state.
