@@ -27,6 +27,8 @@ type result struct {
 	Allocations float64 `json:"allocations_per_request,omitempty"`
 	Octets      float64 `json:"allocated_octets_per_request,omitempty"`
 	Processor   float64 `json:"processor_us_per_request,omitempty"`
+
+	Breakdown *breakdown `json:"breakdown,omitempty"`
 }
 
 func resultOf(s *sample, spent usage) result {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/pprof/profile"
 	"github.com/spf13/cobra"
 )
 
@@ -17,6 +18,7 @@ type runOptions struct {
 	transaction     string
 	load            load
 	http1           bool
+	profile         string
 	output          string
 }
 
@@ -34,12 +36,13 @@ people experience at that rate: p50 and p99 of a closed loop look better the wor
 Upload appends one new entry, encrypted and signed as our client does it, under the Index and Digest of its container. Status asks for
 all containers of the account. Requests are sealed beforehand, and a sealed request is good for two minutes: that bounds --duration.
 
-Columns: allocations, KiB and processor time are those of the service per request; they need a service that was started with
---profiling. The accounts stay at the service; their names begin with "bench-".
+Columns: allocations, KiB and processor time are those of the service per request; they and --profile need a service that was started
+with --profiling. The accounts stay at the service; their names begin with "bench-".
 
   meshbench run --state /tmp/mesh.json
   meshbench run --state /tmp/mesh.json --transaction Status --clients 64 --duration 10s
-  meshbench run --state /tmp/mesh.json --clients 64 --rate 500 -o json`,
+  meshbench run --state /tmp/mesh.json --clients 64 --rate 500 -o json
+  meshbench run --state /tmp/mesh.json --clients 64 --profile cpu.pb.gz`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
@@ -51,8 +54,9 @@ Columns: allocations, KiB and processor time are those of the service per reques
 			}
 			if o.output == "json" {
 				err = writeJSON(cmd.OutOrStdout(), r)
-			} else {
-				err = writeResults(cmd.OutOrStdout(), *r)
+			} else if err = writeResults(cmd.OutOrStdout(), *r); err == nil && r.Breakdown != nil {
+				fmt.Fprintln(cmd.OutOrStdout())
+				err = r.Breakdown.write(cmd.OutOrStdout())
 			}
 			if err == nil && r.Failures > 0 {
 				err = fmt.Errorf("%d clients failed, the first: %s", r.Failures, r.Failure)
@@ -70,6 +74,7 @@ Columns: allocations, KiB and processor time are those of the service per reques
 	f.Float64Var(&o.load.expect, "expect", 0, "closed loop: requests per second to seal for; default: 2500")
 	f.IntVar(&o.load.size, "size", 1<<10, "octets of an entry before it is sealed")
 	f.BoolVar(&o.http1, "http1", false, "HTTP/1.1 instead of HTTP/2")
+	f.StringVar(&o.profile, "profile", "", "take a processor profile of the service, write it to this file and say where the time goes")
 	f.StringVarP(&o.output, "output", "o", "table", "table or json")
 	_ = cmd.MarkFlagRequired("state") // fails only for a flag that is not there
 	return cmd
@@ -105,16 +110,29 @@ func (o *runOptions) run(ctx context.Context) (*result, error) {
 	}
 	defer closeAccounts(accounts)
 	var before, after usage
+	var taken *profile.Profile
+	var profileErr error
 	measured, err := o.load.run(ctx, accounts, func(measure func()) {
 		before, _ = runtimeUsage(ctx, s.admin) // a service without profiles has none: then the columns stay empty
+		var wait sync.WaitGroup
+		if o.profile != "" {
+			wait.Go(func() { taken, profileErr = fetchProfile(ctx, s.admin, min(o.load.duration, maxProfile)) })
+		}
 		measure()
+		wait.Wait()
 		after, _ = runtimeUsage(ctx, s.admin)
 	})
-	if err != nil {
+	if err = errors.Join(err, profileErr); err != nil {
 		return nil, err
 	}
 	r := resultOf(measured, after.minus(before))
-	return &r, nil
+	if taken == nil {
+		return &r, nil
+	}
+	if r.Breakdown, err = breakdownOf(taken, r.Processor); err != nil {
+		return nil, err
+	}
+	return &r, saveProfile(o.profile, taken)
 }
 
 // newAccounts makes n accounts, two at a time for each processor.

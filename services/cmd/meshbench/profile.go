@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/google/pprof/profile"
+)
+
+// part is a piece of the work of meshd for one request.
+type part string
+
+// The parts, in the order in which they are printed. Every sample of a processor profile belongs to exactly one.
+const (
+	partTLS        part = "TLS"
+	partHTTP       part = "HTTP"
+	partDARE       part = "DARE and MAKE-1"
+	partJSON       part = "JSON"
+	partGateway    part = "gateway"
+	partGRPC       part = "gRPC"
+	partGRPCTLS    part = "gRPC: TLS"
+	partShard      part = "shard"
+	partSignature  part = "signature check"
+	partStore      part = "store client"
+	partTelemetry  part = "telemetry"
+	partCollection part = "garbage collection"
+	partScheduling part = "scheduling and polling"
+	partOther      part = "other"
+)
+
+func parts() []part {
+	return []part{
+		partTLS, partHTTP, partDARE, partJSON, partGateway, partGRPC, partGRPCTLS, partShard, partSignature, partStore,
+		partTelemetry, partCollection, partScheduling, partOther,
+	}
+}
+
+// ours says whether a part counts as our own time: all but the cryptography that the protocol asks for, Ed448 and TLS.
+func (p part) ours() bool { return p != partTLS && p != partGRPCTLS && p != partSignature }
+
+// owner says to which part the functions of a package belong.
+type owner struct {
+	prefix string
+	part   part
+}
+
+// owners are tried in this order. Packages that serve several parts (crypto, net, syscall, runtime, sync) are not among
+// them: their time is that of who called them.
+func owners() []owner {
+	const module = "github.com/mathmesh/meshd/"
+	return []owner{
+		{"github.com/cloudflare/circl/sign/ed448", partSignature},
+		{"github.com/cloudflare/circl/ecc/goldilocks", partSignature},
+		{module + "services/shard.(*Server).checkSignatures", partSignature},
+		{module + "pkg/make1", partDARE},
+		{module + "pkg/dare", partDARE},
+		{module + "pkg/udf", partDARE},
+		{module + "pkg/keys", partDARE},
+		{module + "pkg/jbcd", partJSON},
+		{module + "services/shard/postgres", partStore},
+		{module + "services/shard/sqlite", partStore},
+		{"github.com/jackc/", partStore},
+		{"modernc.org/", partStore},
+		{"database/sql", partStore},
+		{"go.opentelemetry.io/", partTelemetry},
+		{"github.com/prometheus/", partTelemetry},
+		{"log/slog", partTelemetry},
+		{module + "services/shard", partShard},
+		{module + "services/gateway", partGateway},
+		{module + "pkg/mesh", partGateway},
+		{module + "proto", partGRPC},
+		{module + "services/internal/rpc", partGRPC},
+		{"google.golang.org/", partGRPC},
+		{"golang.org/x/net/http2", partGRPC}, // net/http has its own copy
+		{"net/http", partHTTP},
+	}
+}
+
+// classify finds the part of a stack, the innermost function first. Time in crypto/tls belongs to TLS, with the reads and
+// writes of sockets below it to whoever has the connection.
+func classify(stack []string, owners []owner) part {
+	tls, socket := false, false
+	for _, f := range stack {
+		switch {
+		case isCollection(f):
+			return partCollection
+		case strings.HasPrefix(f, "internal/poll."):
+			socket = true
+		case strings.HasPrefix(f, "crypto/tls."):
+			tls = tls || !socket
+		}
+		for _, o := range owners {
+			if !strings.HasPrefix(f, o.prefix) {
+				continue
+			}
+			switch {
+			case tls && o.part == partGRPC:
+				return partGRPCTLS
+			case tls && (o.part == partHTTP || o.part == partGateway):
+				return partTLS
+			}
+			return o.part
+		}
+	}
+	if tls {
+		return partTLS // a handshake, before there is a request
+	}
+	if len(stack) > 0 && strings.HasPrefix(stack[len(stack)-1], "runtime.") {
+		return partScheduling // no function of anybody: the scheduler, the poller, timers
+	}
+	return partOther
+}
+
+// isCollection knows the garbage collector's work: its own goroutines, and what it makes those do that allocate.
+func isCollection(f string) bool {
+	switch f {
+	case "runtime.gcBgMarkWorker", "runtime.gcAssistAlloc", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcStart",
+		"runtime.gcMarkDone", "runtime.gcMarkTermination", "runtime.deductSweepCredit", "runtime.gcDrain":
+		return true
+	}
+	return false
+}
+
+// shares is the part of each part in a profile's time; they add up to 1.
+func shares(p *profile.Profile) (map[part]float64, error) {
+	value := -1
+	for i, t := range p.SampleType {
+		if t.Type == "cpu" {
+			value = i
+		}
+	}
+	if value < 0 {
+		return nil, fmt.Errorf("not a processor profile")
+	}
+	owners := owners()
+	sums := make(map[part]float64)
+	var total float64
+	var stack []string
+	for _, s := range p.Sample {
+		stack = stack[:0]
+		for _, l := range s.Location {
+			for _, line := range l.Line { // innermost inlined function first
+				if line.Function != nil {
+					stack = append(stack, line.Function.Name)
+				}
+			}
+		}
+		v := float64(s.Value[value])
+		sums[classify(stack, owners)] += v
+		total += v
+	}
+	if total == 0 {
+		return nil, fmt.Errorf("no samples: the process did nothing")
+	}
+	for k := range sums {
+		sums[k] /= total
+	}
+	return sums, nil
+}
+
+// maxProfile is as long as a profile may be: the admin listener of meshd ends it later.
+const maxProfile = 8 * time.Second
+
+// saveProfile writes a profile for `go tool pprof`.
+func saveProfile(path string, p *profile.Profile) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.Write(f), f.Close())
+}
+
+// fetchProfile takes a processor profile of the process behind an admin listener.
+func fetchProfile(ctx context.Context, admin string, d time.Duration) (*profile.Profile, error) {
+	raw, err := get(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", admin, max(1, int(d.Seconds()))))
+	if err != nil {
+		return nil, err
+	}
+	return profile.Parse(bytes.NewReader(raw))
+}
