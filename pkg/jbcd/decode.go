@@ -203,10 +203,28 @@ func readTime(s *scanner, t token, v reflect.Value) error {
 	if t.kind != kindString {
 		return wrongKind(s, t, "a time")
 	}
-	var at time.Time
-	if err := at.UnmarshalText(s.text(t)); err != nil {
+	at, ok := parseTime(s.text(t))
+	if !ok {
 		return s.fail(t.start, "not an RFC 3339 time")
 	}
-	v.Field(0).Set(reflect.ValueOf(at.UTC()))
+	v.Field(0).Set(reflect.ValueOf(at))
 	return nil
 }
+
+// parseTime is strict where package time is lenient (go.dev/issue/54580): an hour of one digit, a comma before the
+// fraction, an offset of a day or more. A time whose year in UTC has not four digits could not be written again.
+func parseTime(text []byte) (time.Time, bool) {
+	const hour, offset = len("2006-01-02T"), len("+01:00")
+	var at time.Time
+	if bytes.IndexByte(text, ',') >= 0 || len(text) < hour+2 || text[hour+1] == ':' || at.UnmarshalText(text) != nil {
+		return at, false
+	}
+	if zone := text[len(text)-offset:]; text[len(text)-1] != 'Z' && (string(zone[1:3]) > "23" || string(zone[4:]) > "59") {
+		return at, false
+	}
+	at = at.UTC()
+	return at, hasYear(at)
+}
+
+// hasYear says whether RFC 3339 can write the year of a time in UTC.
+func hasYear(at time.Time) bool { return at.Year() >= 0 && at.Year() <= 9999 }

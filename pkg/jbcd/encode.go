@@ -143,7 +143,7 @@ func writeRaw(out []byte, v reflect.Value) ([]byte, error) {
 
 func writeTime(out []byte, v reflect.Value) ([]byte, error) {
 	at := v.Field(0).Interface().(time.Time).UTC()
-	if y := at.Year(); y < 0 || y > 9999 {
+	if !hasYear(at) {
 		return nil, errors.New("jbcd: RFC 3339 has no such year")
 	}
 	out = append(out, '"')
