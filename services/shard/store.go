@@ -65,8 +65,8 @@ type Store interface {
 	// An update is stored whole or not at all. It is not when its Index or Digest differ from frame count and tree digest (of
 	// an absent container: 0 and none), when an entry has a fault of its own, or when the state machine of a catalog refuses
 	// one: New wants no live entry of its UniqueID, Delete wants one, Update takes both. Then entries with a fault of their own
-	// are Reject with its code, all others Conflict. Faults: Reject is set; an EnvelopeID, UniqueID or MessageType that is not
-	// UTF-8, holds U+0000 or has more than MaxName octets; a catalog entry without UniqueID or Event; Index 0 on another entry
+	// are Reject with its code, all others Conflict. Faults: Reject is set; an EnvelopeID, UniqueID, MessageType or name
+	// of a device or key that is not UTF-8, holds U+0000 or has more than MaxName octets; a catalog entry without UniqueID or Event; Index 0 on another entry
 	// than an update's first (all code 13). Entries of Self stand each for itself. Atomic: when one entry is not accepted,
 	// nothing of the request is stored and what would have been is Conflict. The default is true when two or more updates
 	// carry Index.

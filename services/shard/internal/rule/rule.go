@@ -58,7 +58,8 @@ func fault(spool bool, position int, e *shard.Entry) uint16 {
 		return e.Reject
 	case zero && position > 0,
 		!name(e.EnvelopeID), !name(e.UniqueID), !name(e.MessageType),
-		e.Event > shard.Delete:
+		e.Event > shard.Delete,
+		e.Device != nil && !names(e.Device):
 		return MessageInvalid
 	case !spool && !zero && (e.UniqueID == "" || e.Event == shard.NoEvent):
 		return MessageInvalid
@@ -68,6 +69,15 @@ func fault(spool bool, position int, e *shard.Entry) uint16 {
 
 func name(s string) bool {
 	return len(s) <= shard.MaxName && utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
+}
+
+func names(d *shard.DeviceChange) bool {
+	for _, s := range []string{d.DeviceUDF, d.AuthKID, d.MeshAuthKID, d.SignKID, d.SignCurve} {
+		if !name(s) {
+			return false
+		}
+	}
+	return true
 }
 
 // Zero says whether the entries of an update begin with a frame 0 of the client's.

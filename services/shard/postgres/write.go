@@ -1,0 +1,129 @@
+package postgres
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/mathmesh/meshd/pkg/mesh"
+	"github.com/mathmesh/meshd/services/shard"
+	"github.com/mathmesh/meshd/services/shard/internal/rule"
+)
+
+// partitionsAtOnce bounds the exclusive locks of one transaction: the lock table has room for some thousands.
+const partitionsAtOnce = 256
+
+// call is the statement that calls a function with n arguments.
+func call(columns, function string, n int) string {
+	var b strings.Builder
+	b.WriteString("SELECT " + columns + " FROM " + function + "(")
+	for i := range n {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('$')
+		b.WriteString(strconv.Itoa(i + 1))
+	}
+	b.WriteByte(')')
+	return b.String()
+}
+
+// The numbers of parameters, of which the updates are 26.
+const (
+	applyArgs  = 9 + 26
+	createArgs = 24 + 26
+	deleteArgs = 7
+)
+
+func applySQL() string { return call("o_fault, o_detail, o_outcome", "mesh_apply", applyArgs) }
+
+func applyList(a *shard.Application) []any {
+	need := shard.Right(0)
+	for i := range a.Updates {
+		need |= a.Updates[i].Right
+	}
+	if len(a.Self) > 0 {
+		need |= shard.Message
+	}
+	c := &a.Caller
+	args := make([]any, 0, applyArgs)
+	args = append(args, int16(a.Partition), a.Account, c.ProfileUDF, int64(c.Epoch), c.AuthKID, rule.DedupKey(c), notNil(c.RequestDigest), int32(need), rule.Atomic(a))
+	return append(args, makeArrays(a.Updates, a.Self).list()...)
+}
+
+// Apply appends frames (shard.Store).
+func (s *Store) Apply(ctx context.Context, a shard.Application) ([]shard.Result, error) {
+	const op = "shard.Apply"
+	if err := rule.Check(a.Partition, a.Updates, a.Self); err != nil {
+		return nil, mesh.E(op, mesh.Internal, err)
+	}
+	outcome, err := s.do(ctx, op, applySQL(), applyList(&a))
+	if err != nil {
+		return nil, err
+	}
+	results, err := rule.Unpack(outcome)
+	return results, wrap(op, err)
+}
+
+// do calls a writing function.
+func (s *Store) do(ctx context.Context, op, statement string, args []any) ([]int64, error) {
+	var fault, detail *string
+	var outcome []int64
+	if err := s.pool.QueryRow(ctx, statement, args...).Scan(&fault, &detail, &outcome); err != nil {
+		return nil, wrap(op, err)
+	}
+	if fault == nil {
+		return outcome, nil
+	}
+	if detail == nil {
+		detail = new(string)
+	}
+	return nil, refuse(op, *fault, *detail)
+}
+
+// Create binds an address (shard.Store).
+func (s *Store) Create(ctx context.Context, c shard.Creation) (*shard.Created, error) {
+	const op = "shard.Create"
+	f := &c.AccountFrame
+	if err := rule.Check(c.Partition, c.Updates, []shard.Entry{*f}); err != nil {
+		return nil, mesh.E(op, mesh.Internal, err)
+	}
+	args := make([]any, 0, createArgs)
+	args = append(args, int16(c.Partition), c.Address, c.ProfileUDF, c.MeshUDF, c.ProfileUpdated.UTC(), c.ProfileMesh, c.ProfileAccount,
+		int16(c.State), c.Redirect, c.Fresh, c.OnlyExisting, int64(c.Caller.Epoch), c.Caller.AuthKID, rule.DedupKey(&c.Caller), notNil(c.Caller.RequestDigest),
+		f.EnvelopeID, f.UniqueID, int16(f.Event), f.MessageType, f.DigestWritten, f.PayloadDigest, notNil(f.Header), orNil(f.Trailer), notNil(f.Payload))
+	args = append(args, makeArrays(c.Updates, nil).list()...)
+	outcome, err := s.do(ctx, op, call("o_fault, o_detail, o_outcome", "mesh_create", createArgs), args)
+	if err != nil {
+		return nil, err
+	}
+	if len(outcome) < 3 {
+		return nil, mesh.Errorf(op, mesh.Internal, "outcome of %d numbers", len(outcome))
+	}
+	created := &shard.Created{Created: outcome[0] != 0, State: shard.AccountState(outcome[1]), Epoch: uint64(outcome[2])}
+	created.Entries, err = rule.Unpack(outcome[3:])
+	return created, wrap(op, err)
+}
+
+// Delete makes a tombstone (shard.Store).
+func (s *Store) Delete(ctx context.Context, d shard.Deletion) error {
+	c := &d.Caller
+	_, err := s.do(ctx, "shard.Delete", call("o_fault, o_detail, NULL::bigint[]", "mesh_delete", deleteArgs),
+		[]any{int16(d.Partition), d.Account, c.ProfileUDF, int64(c.Epoch), c.AuthKID, rule.DedupKey(c), notNil(c.RequestDigest)})
+	return err
+}
+
+// SetPartitions changes or creates partitions (shard.Store).
+func (s *Store) SetPartitions(ctx context.Context, first, last uint16, state shard.PartitionState, epoch uint64) error {
+	const op = "shard.SetPartitions"
+	if err := rule.CheckPartitions(first, last, state, epoch); err != nil {
+		return mesh.E(op, mesh.Internal, err)
+	}
+	for from := int(first); from <= int(last); from += partitionsAtOnce {
+		to := min(from+partitionsAtOnce-1, int(last))
+		if _, err := s.pool.Exec(ctx, `SELECT mesh_set_partitions($1, $2, $3, $4)`, int16(from), int16(to), int16(state), int64(epoch)); err != nil {
+			return wrap(op, err)
+		}
+	}
+	return nil
+}
