@@ -17,6 +17,7 @@
 package client
 
 import (
+	"crypto/x509"
 	"net/http"
 	"time"
 )
@@ -28,6 +29,7 @@ type Config struct {
 	Services  map[string]string // domain → URL, overrides discovery; http:// is cleartext, every message is encrypted anyway
 	Pins      map[string]string // domain → UDF of its ProfileService, known from elsewhere; needed where there is no TLS
 	DNS       string            // resolver host:port; empty: the system's
+	Roots     *x509.CertPool    // of certificate authorities; nil: the system's (the state file names its own)
 	HTTP      *http.Client      // used as it is instead of one with TLS 1.3 and the checks of FLOWS §1.5: for tests
 	Now       func() time.Time  // nil: time.Now
 }

@@ -64,6 +64,9 @@ func (c *Config) httpClient(e endpoint) *http.Client {
 	if c.HTTP != nil {
 		return c.HTTP
 	}
+	if e.roots == nil {
+		e.roots = c.Roots
+	}
 	dialer := &net.Dialer{Timeout: attemptTime, Resolver: c.resolver()}
 	return &http.Client{
 		Timeout:       answerTime,

@@ -177,3 +177,58 @@ func TestClientRestoresToTheOctet(t *testing.T) {
 		}
 	})
 }
+
+// The import of the issue: 1,000 logins, 200 contacts with photos of 20 KiB, 300 bookmarks go out in three round trips and one
+// per 4 MiB or 1,000 entries, and come back to the octet.
+func TestClientRoundTripsOfAnImport(t *testing.T) {
+	m := newMachine(t, meshtest.Start(t, meshtest.Options{}))
+	m.create(alice)
+	var logins, contacts, marks []mesh.Entry
+	photo := make([]byte, 20<<10)
+	for n := range 1000 {
+		logins = append(logins, login(n, "secret"))
+	}
+	for n := range 200 {
+		contact, err := mesh.NewTagged(mesh.TagContactPerson, mesh.ContactPerson{Contact: mesh.Contact{
+			ID: fmt.Sprint(n), Sources: []mesh.TaggedSource{{BinarySource: photo}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		contacts = append(contacts, &mesh.CatalogedContact{Key: fmt.Sprintf("contact %d", n), Contact: contact})
+	}
+	for n := range 300 {
+		marks = append(marks, bookmark(n))
+	}
+	m.put(mesh.CatalogCredential, logins...)
+	m.put(mesh.CatalogContact, contacts...)
+	m.put(mesh.CatalogBookmark, marks...)
+	report := m.sync()
+	const octets = 200 * (20 << 10) * 4 / 3 // base64 inside the entry
+	entries := len(logins) + len(contacts) + len(marks)
+	budget := 3 + max((entries+999)/1000, (octets+4<<20-1)/(4<<20))
+	if report.RoundTrips > budget {
+		t.Errorf("%d round trips, want at most %d", report.RoundTrips, budget)
+	}
+	uploaded := 0
+	for _, c := range report.Containers {
+		uploaded += c.Uploaded
+	}
+	if want := entries + 2; uploaded != want { // two containers began with it
+		t.Errorf("%d frames uploaded, want %d", uploaded, want)
+	}
+	before := m.replica()
+	m.forget()
+	m.sync()
+	for name, content := range m.replica() {
+		if before[name] != content {
+			t.Errorf("%s is another after the restore", name)
+		}
+	}
+	m.use(func(a *client.Account) {
+		list, err := catalog(t, a, mesh.CatalogCredential).Entries()
+		if err != nil || len(list) != len(logins) {
+			t.Errorf("%d logins (%v), want %d", len(list), err, len(logins))
+		}
+	})
+}
