@@ -20,11 +20,11 @@ const container = mesh.CatalogBookmark
 // account is one client: an account with one device, its ticket, and what it knows of the container that it fills.
 type account struct {
 	*connection
-	address string
-	member  *mesh.Membership
-	holder  *keys.Ring
-	ticket  *make1.Ticket
-	mesh    []byte // digest of the ProfileMesh, which a Status then need not bring
+	address                     string
+	member                      *mesh.Membership
+	holder                      *keys.Ring
+	ticket                      *make1.Ticket
+	profileMesh, profileAccount *dare.Envelope
 
 	acknowledged dare.Peaks // the container's tree after the last answer
 	entries      int        // made so far, each with a name of its own
@@ -86,7 +86,8 @@ func (a *account) create(ctx context.Context) error {
 	if a.member, err = mesh.Activate(device, entry, entry.Accounts[0].AccountUDF); err != nil {
 		return err
 	}
-	a.holder, a.mesh = a.member.Holder(), admission.ProfileMesh.Digest()
+	a.holder = a.member.Holder()
+	a.profileMesh, a.profileAccount = admission.ProfileMesh, admission.ProfileAccount
 	first, err := dare.FirstFrame(&dare.ContentMeta{CTY: "application/mmm-catalog"})
 	if err != nil {
 		return err

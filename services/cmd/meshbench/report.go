@@ -23,7 +23,7 @@ type result struct {
 	P99         int64   `json:"p99_us"`
 	Max         int64   `json:"max_us"`
 
-	// Of the service, when its admin listener serves profiles.
+	// Of the service, when its admin listener can be reached.
 	Allocations float64 `json:"allocations_per_request,omitempty"`
 	Octets      float64 `json:"allocated_octets_per_request,omitempty"`
 	Processor   float64 `json:"processor_us_per_request,omitempty"`
@@ -74,4 +74,55 @@ func known(v float64) string {
 		return "–"
 	}
 	return fmt.Sprintf("%.0f", v)
+}
+
+// write prints a comparison with what is asked beside what was measured.
+func (c *comparison) write(w io.Writer) error {
+	fmt.Fprintf(w, "%d processors, load average before: %s\n\n", c.Processors, c.Load)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "transaction\tclients\tper second\tp50 ms\tp99 ms\tallocations\tKiB allocated\tpgbench\tratio\tµs: meshd\tPostgres\tmeshbench\t")
+	for _, r := range c.Rows {
+		fmt.Fprintf(t, "%s\t%d\t%.0f\t%s\t%s\t%s\t%s\t%.0f\t%.2f\t%.0f\t%.0f\t%.0f\t\n", r.Transaction, r.Clients, r.PerSecond, ms(r.P50), ms(r.P99),
+			known(r.Allocations), known(r.Octets/1024), r.Pgbench, r.Ratio, r.Processor, r.Postgres, r.Bench)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w, "\nProcessor time per Upload:")
+	if err := c.Breakdown.write(w); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if last := c.uploads(); last != nil {
+		asked(t, fmt.Sprintf("Upload ÷ pgbench, %d clients", last.Clients), last.Ratio, ">=", askedRatio, "")
+	}
+	asked(t, "own time per Upload", c.Breakdown.Own, "<=", askedOwn, "µs")
+	asked(t, "RssAnon, meshd dev", c.Memory.Dev, "<=", askedDevMemory, "MiB")
+	asked(t, "RssAnon, gateway", c.Memory.Gateway, "<=", askedMemory, "MiB")
+	asked(t, "RssAnon, shard", c.Memory.Shard, "<=", askedMemory, "MiB")
+	return t.Flush()
+}
+
+// uploads is the row of Upload with the most clients.
+func (c *comparison) uploads() *row {
+	var best *row
+	for i := range c.Rows {
+		if r := &c.Rows[i]; r.Transaction == string(upload) && (best == nil || r.Clients > best.Clients) {
+			best = r
+		}
+	}
+	return best
+}
+
+func asked(w io.Writer, what string, have float64, relation string, want float64, unit string) {
+	holds := have <= want
+	if relation == ">=" {
+		holds = have >= want
+	}
+	verdict := "holds"
+	if !holds {
+		verdict = "DOES NOT HOLD"
+	}
+	fmt.Fprintf(w, "%s\t%.3g %s\tasked %s %.3g\t%s\n", what, have, unit, relation, want, verdict)
 }

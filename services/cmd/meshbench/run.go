@@ -36,8 +36,8 @@ people experience at that rate: p50 and p99 of a closed loop look better the wor
 Upload appends one new entry, encrypted and signed as our client does it, under the Index and Digest of its container. Status asks for
 all containers of the account. Requests are sealed beforehand, and a sealed request is good for two minutes: that bounds --duration.
 
-Columns: allocations, KiB and processor time are those of the service per request; they and --profile need a service that was started
-with --profiling. The accounts stay at the service; their names begin with "bench-".
+Columns: allocations, KiB and processor time are those of the service per request, read from its admin listener. For --profile the
+service must have been started with --profiling. The accounts stay at the service; their names begin with "bench-".
 
   meshbench run --state /tmp/mesh.json
   meshbench run --state /tmp/mesh.json --transaction Status --clients 64 --duration 10s
@@ -113,7 +113,7 @@ func (o *runOptions) run(ctx context.Context) (*result, error) {
 	var taken *profile.Profile
 	var profileErr error
 	measured, err := o.load.run(ctx, accounts, func(measure func()) {
-		before, _ = runtimeUsage(ctx, s.admin) // a service without profiles has none: then the columns stay empty
+		before, _ = runtimeUsage(ctx, s.admin) // out of reach: then the columns stay empty
 		var wait sync.WaitGroup
 		if o.profile != "" {
 			wait.Go(func() { taken, profileErr = fetchProfile(ctx, s.admin, min(o.load.duration, maxProfile)) })

@@ -68,7 +68,7 @@ func (a *account) sealStatus() (*sealed, error) {
 	s := &sealed{after: &a.acknowledged}
 	return s, a.sealInto(s, mesh.TagStatus, &mesh.StatusRequest{
 		RequestUser:         mesh.RequestUser{Request: mesh.Request{ID: newID()}, Account: a.address},
-		ProfileMasterDigest: a.mesh,
+		ProfileMasterDigest: a.profileMesh.Digest(), // then the answer need not bring it
 	})
 }
 

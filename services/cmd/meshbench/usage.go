@@ -103,21 +103,16 @@ func rssAnon(pid int) (float64, error) {
 	return 0, errors.New("/proc/PID/status: no RssAnon")
 }
 
-// runtimeUsage asks an admin listener for the counters of its process: the heap profile in text form ends with them, and
-// the metrics have the processor time. A service that serves no profiles has no allocations to tell.
+// runtimeUsage asks an admin listener for the counters of its process, which are among its metrics.
 func runtimeUsage(ctx context.Context, admin string) (usage, error) {
-	text, err := get(ctx, "http://"+admin+"/debug/pprof/heap?debug=1")
-	if err != nil {
-		return usage{}, err
-	}
-	metrics, err := get(ctx, "http://"+admin+"/metrics")
+	text, err := get(ctx, "http://"+admin+"/metrics")
 	if err != nil {
 		return usage{}, err
 	}
 	return usage{
-		allocations: figure(string(text), "# Mallocs = "),
-		octets:      figure(string(text), "# TotalAlloc = "),
-		processor:   figure(string(metrics), "process_cpu_seconds_total "),
+		allocations: figure(string(text), "go_memstats_mallocs_total "),
+		octets:      figure(string(text), "go_memstats_alloc_bytes_total "),
+		processor:   figure(string(text), "process_cpu_seconds_total "),
 	}, nil
 }
 

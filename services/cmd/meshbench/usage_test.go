@@ -27,8 +27,8 @@ func TestOfThisProcess(t *testing.T) {
 }
 
 func TestFigure(t *testing.T) {
-	const text = "# Alloc = 12\n# Mallocs = 345\nprocess_cpu_seconds_total 1.5e+01\n"
-	for prefix, want := range map[string]float64{"# Mallocs = ": 345, "process_cpu_seconds_total ": 15, "# Frees = ": 0} {
+	const text = "# TYPE go_memstats_mallocs_total counter\ngo_memstats_mallocs_total 345\nprocess_cpu_seconds_total 1.5e+01\n"
+	for prefix, want := range map[string]float64{"go_memstats_mallocs_total ": 345, "process_cpu_seconds_total ": 15, "go_threads ": 0} {
 		if got := figure(text, prefix); got != want {
 			t.Errorf("%s%v, want %v", prefix, got, want)
 		}
@@ -36,9 +36,9 @@ func TestFigure(t *testing.T) {
 }
 
 func TestParsePgbench(t *testing.T) {
-	const good = "transaction type: x\nnumber of failed transactions: 0 (0.000%)\nlatency average = 2 ms\ntps = 4123.456 (without initial connection time)\n"
-	if tps, err := parsePgbench(good); err != nil || tps != 4123.456 {
-		t.Errorf("%v, %v", tps, err)
+	const good = "transaction type: x\nnumber of transactions actually processed: 4124\nnumber of failed transactions: 0 (0.000%)\nlatency average = 2 ms\ntps = 4123.456 (without initial connection time)\n"
+	if s, err := parsePgbench(good); err != nil || s.perSecond != 4123.456 || s.transactions != 4124 {
+		t.Errorf("%v, %v", s, err)
 	}
 	for _, bad := range []string{"", "number of failed transactions: 3 (1%)\ntps = 1 (without initial connection time)\n"} {
 		if _, err := parsePgbench(bad); err == nil {
