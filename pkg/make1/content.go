@@ -23,12 +23,6 @@ type TicketContent struct {
 	Expires    time.Time
 }
 
-// String names no more than the mode: contents must not reach a log.
-func (c *TicketContent) String() string { return "ticket content, mode " + string(c.Mode) }
-
-// GoString is String: no format shows the secret.
-func (c *TicketContent) GoString() string { return c.String() }
-
 // Age is how long ago the ticket was issued. DeleteAccount and replacing profiles need one of at most 120 s.
 func (c *TicketContent) Age(now time.Time) time.Duration { return now.Sub(c.Issued) }
 

@@ -39,14 +39,6 @@ type RingEntry struct {
 	NotBefore jbcd.Time   `json:"not_before"` // seals from then on, until a newer one does
 }
 
-// String names the entry and shows nothing of its key.
-func (e RingEntry) String() string {
-	return fmt.Sprintf("ring entry %x from %s", []byte(e.ID), e.NotBefore.UTC().Format(time.RFC3339))
-}
-
-// GoString is String: no format shows the key.
-func (e RingEntry) GoString() string { return e.String() }
-
 // NewRingEntry makes a random one.
 func NewRingEntry(notBefore time.Time) RingEntry {
 	e := RingEntry{

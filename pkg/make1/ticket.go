@@ -43,12 +43,6 @@ func newTicket(ck0, secret, opaque []byte) *Ticket {
 	return &Ticket{ck0: ck0, secret: secret, opaque: opaque, channel: newChannel(ck0, secret)}
 }
 
-// String names the ticket and shows nothing of it.
-func (t *Ticket) String() string { return "ticket " + t.channel.kid }
-
-// GoString is String: no format shows the secret.
-func (t *Ticket) GoString() string { return t.String() }
-
 // Age is how long ago, by the client's clock, the ticket was asked for. DeleteAccount and replacing
 // profiles need one of at most 120 s.
 func (t *Ticket) Age(now time.Time) time.Duration { return now.Sub(t.obtained) }

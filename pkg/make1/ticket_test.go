@@ -2,8 +2,10 @@ package make1
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -406,20 +408,40 @@ func TestTicketMalformedInfo(t *testing.T) {
 	wantKind(t, err, mesh.Internal)
 }
 
-// No format shows a secret.
+// No format shows a secret, by value or by pointer, and no logger does.
 func TestNoSecretPrinted(t *testing.T) {
 	w := newWorld(t)
 	c := w.content()
 	k := w.ticket(c)
 	c.Secret = k.secret
 	entry := w.ring.Entries()[0]
-	for _, v := range []any{k, &c, entry} {
-		for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
-			text := fmt.Sprintf(format, v)
-			for _, secret := range [][]byte{k.secret, k.channel.c2s, entry.Key} {
-				for _, shown := range []string{string(secret), fmt.Sprintf("%d", secret), fmt.Sprintf("%x", secret), fmt.Sprintf("%#v", secret)} {
-					if strings.Contains(text, shown) {
-						t.Errorf("%T with %s shows a secret", v, format)
+	e, p := w.exchange(ok)
+	x := w.accept(e)
+	sealed, under := w.seal(k, ok)
+	q, err := w.openTicket(sealed, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := [][]byte{k.secret, k.channel.c2s, k.channel.s2c, k.opaque, entry.Key, x.secrets.es, x.secrets.ss}
+	for _, v := range []any{k, *k, &c, c, entry, &entry, w.ring, *w.ring, x, *x, p, *p, under, q, *q, []any{c, *x, *w.ring}} {
+		texts := map[string]string{}
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			texts[verb] = fmt.Sprintf(verb, v)
+		}
+		var log bytes.Buffer
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("text", "value", v)
+		slog.New(slog.NewTextHandler(&log, nil)).Info("text", "value", v)
+		if _, list := v.([]any); !list { // a JSON handler does not ask what lies in a list
+			texts["slog"] = log.String()
+		}
+		for how, text := range texts {
+			for _, secret := range secrets {
+				for _, shown := range []string{
+					string(secret), fmt.Sprintf("%d", secret), fmt.Sprintf("%x", secret), strings.TrimPrefix(fmt.Sprintf("%#v", secret), "[]byte"),
+					base64.StdEncoding.EncodeToString(secret),
+				} {
+					if strings.Contains(text, strings.Trim(shown, "[]")) {
+						t.Errorf("%T with %s shows a secret", v, how)
 					}
 				}
 			}
