@@ -32,6 +32,11 @@ type Process struct {
 	err   error // of Wait, once ended
 }
 
+// NewProcess is meshd with these arguments, not yet started.
+func NewProcess(b Binaries, name string, args ...string) *Process {
+	return &Process{binaries: b, Name: name, args: args}
+}
+
 // Start starts the process; it is killed at the end of the test. A process that has ended may be started again.
 func (p *Process) Start(t testing.TB) {
 	t.Helper()

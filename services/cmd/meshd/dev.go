@@ -89,7 +89,11 @@ func runDev(ctx context.Context, o stack.DevOptions, state string) (err error) {
 		if o.Dir, err = os.MkdirTemp("", "meshd-dev-"); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, os.RemoveAll(o.Dir)) }()
+		temporary := o.Dir
+		defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
+		if err := os.Chmod(temporary, 0o711); err != nil { // as StartDev makes a folder
+			return err
+		}
 	}
 	if o.Dir, err = filepath.Abs(o.Dir); err != nil { // tools read the state file from elsewhere
 		return err

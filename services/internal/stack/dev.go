@@ -11,10 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/mathmesh/meshd/services/gateway"
+	"github.com/mathmesh/meshd/services/internal/pgcluster"
 	"github.com/mathmesh/meshd/services/internal/rpc"
 	"github.com/mathmesh/meshd/services/internal/telemetry"
 )
@@ -59,7 +61,8 @@ func StartDev(ctx context.Context, o DevOptions) (*Dev, error) {
 
 func (d *Dev) start(ctx context.Context, o DevOptions) error {
 	now := time.Now()
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+	// Others may pass: a private PostgreSQL runs as another user when we are root. The folders inside are ours alone.
+	if err := os.MkdirAll(o.Dir, 0o711); err != nil {
 		return err
 	}
 	ca, err := rpc.OpenCA(filepath.Join(o.Dir, "tls"), "meshd dev", now)
@@ -136,17 +139,45 @@ func (d *Dev) serve() error {
 	return nil
 }
 
-// databases names the database of each shard of each provider.
-func (d *Dev) databases(_ context.Context, o DevOptions) (map[string][]ShardState, error) {
+// databases makes the database of each shard of each provider, or finds it.
+func (d *Dev) databases(ctx context.Context, o DevOptions) (map[string][]ShardState, error) {
+	server := o.Postgres
+	if o.Store == Postgres && server == "" {
+		cluster, err := pgcluster.Start(ctx, pgcluster.Options{
+			Dir:      filepath.Join(o.Dir, "postgres"),
+			Durable:  true,
+			Settings: []string{fmt.Sprintf("max_connections=%d", 20+poolSize*o.Shards*len(o.Domains))},
+		})
+		if err != nil {
+			return nil, err
+		}
+		d.onStop(func(context.Context) error { return cluster.Stop() })
+		server = cluster.URL("postgres")
+	}
 	all := make(map[string][]ShardState)
 	for _, domain := range o.Domains {
 		for i := range o.Shards {
-			name := fmt.Sprintf("s%02d", i)
-			all[domain] = append(all[domain], ShardState{Name: name, Database: filepath.Join(o.Dir, domain, name+".db")})
+			s := ShardState{Name: fmt.Sprintf("s%02d", i)}
+			if o.Store == SQLite {
+				s.Database = filepath.Join(o.Dir, domain, s.Name+".db")
+			} else {
+				where, err := pgcluster.CreateDatabase(ctx, server, "mesh_"+strings.NewReplacer(".", "_", "-", "_").Replace(domain)+"_"+s.Name)
+				if err != nil {
+					return nil, err
+				}
+				if err := Migrate(ctx, Postgres, where); err != nil { // production: meshctl migrate
+					return nil, err
+				}
+				s.Database = where
+			}
+			all[domain] = append(all[domain], s)
 		}
 	}
 	return all, nil
 }
+
+// poolSize bounds the connections of one shard to a PostgreSQL that all shards of a machine share.
+const poolSize = 8
 
 // watch makes a fault of a provider a fault of the whole, as long as it should run.
 func (d *Dev) watch(run *process) {

@@ -2,12 +2,12 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/mathmesh/meshd/services/internal/fsck"
 	"github.com/mathmesh/meshd/services/internal/shardmap"
 	"github.com/mathmesh/meshd/services/shard"
+	"github.com/mathmesh/meshd/services/shard/postgres"
 	"github.com/mathmesh/meshd/services/shard/sqlite"
 )
 
@@ -23,7 +23,7 @@ func OpenStore(ctx context.Context, store, where string) (shard.Store, error) {
 	case SQLite:
 		return sqlite.Open(ctx, where)
 	case Postgres:
-		return nil, errors.New("no postgres yet")
+		return postgres.Open(ctx, where)
 	}
 	return nil, fmt.Errorf("store %q: want sqlite or postgres", store)
 }
@@ -63,12 +63,12 @@ type Walker interface {
 }
 
 // OpenWalker opens a database for a checker.
-func OpenWalker(_ context.Context, store, where string) (Walker, error) {
+func OpenWalker(ctx context.Context, store, where string) (Walker, error) {
 	switch store {
 	case SQLite:
 		return sqlite.OpenWalker(where)
 	case Postgres:
-		return nil, errors.New("no postgres yet")
+		return postgres.OpenWalker(ctx, where)
 	}
 	return nil, fmt.Errorf("store %q: want sqlite or postgres", store)
 }
@@ -83,7 +83,7 @@ func Migrate(ctx context.Context, store, where string) error {
 		}
 		return s.Close()
 	case Postgres:
-		return errors.New("no postgres yet")
+		return postgres.Migrate(ctx, where)
 	}
 	return fmt.Errorf("store %q: want sqlite or postgres", store)
 }
