@@ -38,7 +38,7 @@ func takeApart(e *dare.Envelope, spool bool) (*shardpb.Entry, error) {
 	switch {
 	case err != nil:
 		return reject(entry, mesh.MessageInvalid), nil
-	case h.part || h.length != nil && *h.length != int64(len(e.Payload)):
+	case h.BytesOffset != nil || h.ContentLength != nil && *h.ContentLength != int64(len(e.Payload)):
 		return nil, mesh.Errorf(op, mesh.UnknownOperation, "two-phase upload")
 	case len(e.Header) > dare.MaxHeader-spliceRoom || len(e.Trailer) > dare.MaxHeader-spliceRoom:
 		return reject(entry, mesh.RequestSize), nil
@@ -47,20 +47,26 @@ func takeApart(e *dare.Envelope, spool bool) (*shardpb.Entry, error) {
 	}
 	digest := sha512.Sum512(e.Payload)
 	entry.PayloadDigest = digest[:]
-	for _, written := range h.digests {
+	for _, written := range []jbcd.Binary{h.PayloadDigest, h.trailer.PayloadDigest} {
+		if len(written) == 0 {
+			continue
+		}
 		if !bytes.Equal(written, digest[:]) {
 			return reject(entry, mesh.MessageInvalid), nil
 		}
 		entry.DigestWritten = true
 	}
-	if entry.Header, err = without(e.Header, h.cut, "ContainerInfo", "Received", "ContentLength", "BytesOffset"); err == nil {
-		entry.Trailer, err = without(e.Trailer, h.cutTrailer, "TreeDigest")
+	entry.Header, err = without(e.Header, "ContainerInfo", "Received", "ContentLength", "BytesOffset")
+	if err == nil && entry.DigestWritten {
+		entry.Trailer, err = without(e.Trailer, "TreeDigest")
+	} else if err == nil {
+		entry.Trailer, err = without(e.Trailer, "TreeDigest", "PayloadDigest") // null: the digest is put in when served
 	}
 	if err != nil {
 		return reject(entry, mesh.MessageInvalid), nil
 	}
-	if h.info != nil {
-		entry.Index = h.info.Index
+	if h.ContainerInfo != nil {
+		entry.Index = h.ContainerInfo.Index
 	}
 	if kind, ok := identify(entry, h, spool); !ok {
 		return reject(entry, kind), nil
@@ -76,10 +82,10 @@ func reject(e *shardpb.Entry, kind mesh.Kind) *shardpb.Entry {
 // identify fills in the columns by which frames are found, and says what is wrong with them.
 func identify(entry *shardpb.Entry, h *stored, spool bool) (mesh.Kind, bool) {
 	if entry.Index != nil && *entry.Index == 0 { // begins the container
-		merkle := (h.info.DataEncoding == "" || h.info.DataEncoding == "JSON") && (h.info.ContainerType == "" || h.info.ContainerType == "Merkle")
+		merkle := (h.ContainerInfo.DataEncoding == "" || h.ContainerInfo.DataEncoding == "JSON") && (h.ContainerInfo.ContainerType == "" || h.ContainerInfo.ContainerType == "Merkle")
 		return mesh.MessageInvalid, merkle
 	}
-	for _, name := range []string{h.envelopeID, h.meta.UniqueID, h.meta.MessageType} {
+	for _, name := range []string{h.EnvelopeID, h.meta.UniqueID, h.meta.MessageType} {
 		if len(name) > maxName {
 			return mesh.RequestSize, false
 		}
@@ -87,7 +93,7 @@ func identify(entry *shardpb.Entry, h *stored, spool bool) (mesh.Kind, bool) {
 			return mesh.MessageInvalid, false
 		}
 	}
-	entry.EnvelopeId, entry.UniqueId, entry.MessageType = h.envelopeID, h.meta.UniqueID, h.meta.MessageType
+	entry.EnvelopeId, entry.UniqueId, entry.MessageType = h.EnvelopeID, h.meta.UniqueID, h.meta.MessageType
 	if spool {
 		return mesh.MessageInvalid, identifyMessage(entry)
 	}
@@ -117,93 +123,53 @@ func identifyMessage(entry *shardpb.Entry) bool {
 
 // stored is what the service reads of an envelope's header and trailer. Everything else in them is the client's.
 type stored struct {
-	envelopeID      string
-	meta            dare.ContentMeta
-	info            *dare.Info
-	length          *int64
-	part            bool // has BytesOffset
-	digests         []jbcd.Binary
-	cut, cutTrailer bool // has members that are not stored
+	EnvelopeID      string      `json:"EnvelopeID,omitempty"`
+	ContentMetaData jbcd.Binary `json:"ContentMetaData,omitempty"`
+	ContainerInfo   *dare.Info  `json:"ContainerInfo,omitempty"`
+	ContentLength   *int64      `json:"ContentLength,omitempty"`
+	BytesOffset     jbcd.Raw    `json:"BytesOffset,omitempty"`
+	PayloadDigest   jbcd.Binary `json:"PayloadDigest,omitempty"`
+
+	trailer storedTrailer
+	meta    storedMeta
+}
+
+type storedTrailer struct {
+	PayloadDigest jbcd.Binary `json:"PayloadDigest,omitempty"`
+}
+
+type storedMeta struct {
+	UniqueID    string `json:"UniqueID,omitempty"`
+	MessageType string `json:"MessageType,omitempty"`
+	Event       string `json:"Event,omitempty"`
 }
 
 func readStored(e *dare.Envelope) (*stored, error) {
 	h := new(stored)
-	members, err := jbcd.Object(e.Header)
-	if err != nil {
+	if err := jbcd.Unmarshal(e.Header, h); err != nil {
 		return nil, err
 	}
-	for _, m := range members {
-		switch m.Name {
-		case "EnvelopeID":
-			err = member(m, &h.envelopeID)
-		case "ContentMetaData":
-			var text jbcd.Binary
-			if err = member(m, &text); err == nil && len(text) > 0 {
-				err = jbcd.Unmarshal(text, &h.meta)
-			}
-		case "ContainerInfo":
-			h.cut, h.info = true, new(dare.Info)
-			err = member(m, h.info)
-		case "ContentLength":
-			h.cut, h.length = true, new(int64)
-			err = member(m, h.length)
-		case "BytesOffset":
-			h.cut, h.part = true, true
-		case "Received":
-			h.cut = true
-		case "PayloadDigest":
-			err = h.digest(m)
-		}
-		if err != nil {
+	if len(e.Trailer) > 0 {
+		if err := jbcd.Unmarshal(e.Trailer, &h.trailer); err != nil {
 			return nil, err
 		}
 	}
-	return h, h.readTrailer(e.Trailer)
-}
-
-func (h *stored) readTrailer(trailer []byte) error {
-	if len(trailer) == 0 {
-		return nil
-	}
-	members, err := jbcd.Object(trailer)
-	if err != nil {
-		return err
-	}
-	for _, m := range members {
-		switch m.Name {
-		case "PayloadDigest":
-			err = h.digest(m)
-		case "TreeDigest":
-			h.cutTrailer = true
-		}
-		if err != nil {
-			return err
+	if len(h.ContentMetaData) > 0 {
+		if err := jbcd.Unmarshal(h.ContentMetaData, &h.meta); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return h, nil
 }
 
-func (h *stored) digest(m jbcd.Member) error {
-	var d jbcd.Binary
-	if err := member(m, &d); err != nil {
-		return err
+// without is jbcd.Without for texts that mostly have none of the members: then the text stays, uncopied. A member may be
+// there as null, or with an escape in its name.
+func without(text []byte, names ...string) ([]byte, error) {
+	found := bytes.IndexByte(text, '\\') >= 0
+	for _, name := range names {
+		found = found || bytes.Contains(text, []byte(name))
 	}
-	if len(d) > 0 { // null and "" are absent
-		h.digests = append(h.digests, d)
-	}
-	return nil
-}
-
-// member reads a value into v; null leaves v as it is.
-func member(m jbcd.Member, v any) error {
-	if string(m.Value) == "null" {
-		return nil
-	}
-	return jbcd.Unmarshal(m.Value, v)
-}
-
-func without(text []byte, needed bool, names ...string) ([]byte, error) {
-	if !needed {
+	if !found || len(text) == 0 {
 		return text, nil
 	}
 	return jbcd.Without(text, names...)

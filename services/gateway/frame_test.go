@@ -67,6 +67,12 @@ func TestStoredForm(t *testing.T) {
 			`{"PayloadDigest":"` + digestOf("x") + `","TreeDigest":"` + tree + `"}`, 0,
 		},
 		{
+			"nulls, and a name with an escape", `{"Received":null,"Content\u004cength":null,"ContentMetaData":"` + entry + `"}`, `{"PayloadDigest":null,"TreeDigest":null,"y":0}`,
+			`{"ContentMetaData":"` + entry + `"}`, `{"y":0}`,
+			`{"ContentMetaData":"` + entry + `","ContainerInfo":{"Index":6},"Received":"2001-09-09T01:46:40Z"}`,
+			`{"y":0,"PayloadDigest":"` + digestOf("x") + `","TreeDigest":"` + tree + `"}`, 6,
+		},
+		{
 			"digest in the header", `{"ContentMetaData":"` + entry + `","PayloadDigest":"` + digestOf("x") + `"}`, ``,
 			`{"ContentMetaData":"` + entry + `","PayloadDigest":"` + digestOf("x") + `"}`, ``,
 			`{"ContentMetaData":"` + entry + `","PayloadDigest":"` + digestOf("x") + `","ContainerInfo":{"Index":5},"Received":"2001-09-09T01:46:40Z"}`,
@@ -295,6 +301,7 @@ func FuzzTakeApart(f *testing.F) {
 		`[{"ContentMetaData":"` + meta(`{"UniqueID":"u","Event":"New"}`) + `"},"eA"]`,
 		`[{"ContainerInfo":{"DataEncoding":"JSON","ContainerType":"Merkle","Index":0}},"",{}]`,
 		`[{ "Received":"2020-01-01T00:00:00Z" , "a":1,"ContentLength":1 },"eA",{"TreeDigest":"AA","b":2}]`,
+		`[{"Received":null,"\u0043ontainerInfo":null},"eA",{"PayloadDigest":""}]`,
 		`[{"EnvelopeID":"e","ContentMetaData":"e30"},"eA",{"signatures":[{"kid":"M","signature":"AA"}],"PayloadDigest":"` + digestOf("x") + `"}]`,
 	} {
 		f.Add([]byte(s), true)
