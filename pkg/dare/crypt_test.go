@@ -413,6 +413,15 @@ func TestOpenOthers(t *testing.T) {
 	if _, err := e.OpenWith(mk[:16]); !errors.Is(err, ErrNoKey) {
 		t.Errorf("a short master key: %v", err)
 	}
+	anonymous := editHeader(t, e, func(h *Header) { h.KID = "" })
+	if got, err := anonymous.OpenWith(mk); err != nil || string(got) != "content" {
+		t.Errorf("no kid: %q, %v", got, err)
+	}
+	for _, short := range [][]byte{nil, mk[:16], append(bytes.Clone(mk), 7)} {
+		if _, err := anonymous.OpenWith(short); !errors.Is(err, ErrNoKey) {
+			t.Errorf("a master key of %d octets: %v", len(short), err)
+		}
+	}
 	if _, err := e.Open(newParty(t).ring); !errors.Is(err, ErrNoKey) {
 		t.Errorf("no recipients: %v", err)
 	}
@@ -446,6 +455,32 @@ func TestOpenSigned(t *testing.T) {
 		}
 		if got, err := stolen.OpenSigned(bob.ring, eve.sign.Public()); !errors.Is(err, ErrSignature) {
 			t.Errorf("stolen: %q, %v", got, err)
+		}
+	}
+}
+
+// exact is a holder that knows its key by the one name that makers of keys write.
+type exact struct{ key *keys.PrivateKey }
+
+func (h exact) Public(kid string) (keys.PublicKey, bool) { return h.key.Public(), kid == h.key.KID() }
+
+func (h exact) Sign(string, []byte) ([]byte, error) { return nil, errors.New("not a signature key") }
+
+func (h exact) Agree(kid string, peer keys.PublicKey) ([]byte, error) {
+	if kid != h.key.KID() {
+		return nil, errors.New("no such key")
+	}
+	return h.key.Agree(peer)
+}
+
+// A holder is asked for the canonical name, whatever stands in the header.
+func TestHolderOfOneName(t *testing.T) {
+	bob := newParty(t)
+	e := mustNew(t, []byte("content"), Options{Recipients: []keys.PublicKey{bob.agree.Public()}})
+	for _, kid := range []string{bob.agree.KID(), lowerKID(bob.agree.KID()), lowerKID(bob.agree.KID()) + "@example.com"} {
+		named := editHeader(t, e, func(h *Header) { h.Recipients[0].KID = kid })
+		if got, err := named.Open(exact{bob.agree}); err != nil || string(got) != "content" {
+			t.Errorf("%s: %q, %v", kid, got, err)
 		}
 	}
 }
