@@ -2,7 +2,9 @@ package e2e_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"github.com/mathmesh/meshd/pkg/mesh"
 	"github.com/mathmesh/meshd/services/e2e"
 	"github.com/mathmesh/meshd/services/internal/meshtest"
+	"github.com/mathmesh/meshd/services/internal/pgcluster"
 	"github.com/mathmesh/meshd/services/internal/shardmap"
 	"github.com/mathmesh/meshd/services/internal/stack"
 )
@@ -26,16 +29,44 @@ func TestSeparateProcesses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, store := range []string{stack.SQLite} {
-		t.Run(store, func(t *testing.T) {
-			dir := t.TempDir()
-			d := e2e.Start(t, e2e.Options{
-				Binaries: bin, Domain: domain, Shards: 2, Store: store,
-				Databases: func(shard string) string { return filepath.Join(dir, shard+".db") },
-			})
-			scenario(t, d)
-		})
+	t.Run(stack.SQLite, func(t *testing.T) {
+		dir := t.TempDir()
+		scenario(t, e2e.Start(t, e2e.Options{
+			Binaries: bin, Domain: domain, Shards: 2, Store: stack.SQLite,
+			Databases: func(shard string) string { return filepath.Join(dir, shard+".db") },
+		}))
+	})
+	t.Run(stack.Postgres, func(t *testing.T) {
+		server := postgresServer(ctx, t)
+		scenario(t, e2e.Start(t, e2e.Options{
+			Binaries: bin, Domain: domain, Shards: 2, Store: stack.Postgres,
+			Databases: func(shard string) string {
+				where, err := pgcluster.CreateDatabase(ctx, server, strings.ToLower("mesh_e2e_"+rand.Text()[:8]+"_"+shard))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return where
+			},
+		}))
+	})
+}
+
+// postgresServer is the server that MESH_TEST_POSTGRES names, or a private one.
+func postgresServer(ctx context.Context, t *testing.T) string {
+	t.Helper()
+	if url := os.Getenv("MESH_TEST_POSTGRES"); url != "" {
+		return url
 	}
+	cluster, err := pgcluster.Start(ctx, pgcluster.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return cluster.URL("postgres")
 }
 
 func scenario(t *testing.T, d *e2e.Deployment) {
