@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mathmesh/meshd/pkg/jbcd"
+	"github.com/mathmesh/meshd/pkg/udf"
 )
 
 // MaxHeader is the longest header and the longest trailer that is read or written, in octets of JSON (PROTOCOL §1.7):
@@ -154,27 +155,12 @@ func (h *Header) ParseMeta() (*ContentMeta, error) {
 // a group key (fingerprint@domain) compares without case.
 func SameKID(a, b string) bool { return canonicalKID(a) == canonicalKID(b) }
 
-// canonicalKID writes a key identifier as those write it who make one: upper case, groups of four.
+// canonicalKID writes a key identifier as those write it who make one.
 func canonicalKID(kid string) string {
 	print, domain, group := strings.Cut(kid, "@")
-	var b strings.Builder
-	n := 0
-	for _, c := range []byte(print) {
-		if c == '-' {
-			continue
-		}
-		if n > 0 && n%4 == 0 {
-			b.WriteByte('-')
-		}
-		if c >= 'a' && c <= 'z' {
-			c -= 'a' - 'A'
-		}
-		b.WriteByte(c)
-		n++
-	}
+	print = udf.Canonical(print)
 	if group {
-		b.WriteByte('@')
-		b.WriteString(strings.ToLower(domain))
+		return print + "@" + strings.ToLower(domain)
 	}
-	return b.String()
+	return print
 }
