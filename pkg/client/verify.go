@@ -258,12 +258,23 @@ func (v *verifier) entry(e *dare.Envelope, h *dare.Header, p *verified) error {
 	if v.fails(checkHeader, h.Dig == "") { // what is signed is digested, and says so
 		return failed(checkHeader, "no dig")
 	}
-	kid, key, introduced, err := v.signer(e)
+	list, err := e.Signatures()
+	if err != nil {
+		return failed(checkTrailer, "%w", err)
+	}
+	if v.fails(checkUnsigned, len(list) == 0) {
+		return failed(checkUnsigned, "no signature")
+	}
+	if len(list) == 0 {
+		list = []dare.Signature{{}}
+	}
+	s := &list[0] // a device signs once; more would be for others
+	key, introduced, err := v.signer(e, s)
 	if err != nil {
 		return err
 	}
-	p.signer = kid
-	plain, err := v.open(e, h, key)
+	p.signer = s.KID
+	plain, err := v.open(e, h, s)
 	if err != nil {
 		return err
 	}
@@ -277,7 +288,7 @@ func (v *verifier) entry(e *dare.Envelope, h *dare.Header, p *verified) error {
 		return err
 	}
 	if introduced {
-		v.signers[kid] = key
+		v.signers[s.KID] = key
 	}
 	return nil
 }
@@ -293,56 +304,45 @@ func (v *verifier) known(kid string) (keys.PublicKey, bool) {
 }
 
 // signer checks the signature and returns the key that made it: known, or introduced by the Credential beside it.
-func (v *verifier) signer(e *dare.Envelope) (kid string, key keys.PublicKey, introduced bool, err error) {
-	list, err := e.Signatures()
-	if err != nil {
-		return "", key, false, failed(checkTrailer, "%w", err)
-	}
-	if v.fails(checkUnsigned, len(list) == 0) {
-		return "", key, false, failed(checkUnsigned, "no signature")
-	}
-	if len(list) == 0 {
-		return "", key, false, nil
-	}
-	s := list[0] // a device signs once; more would be for others
+func (v *verifier) signer(e *dare.Envelope, s *dare.Signature) (key keys.PublicKey, introduced bool, err error) {
 	key, ok := v.known(s.KID)
 	if !ok && len(s.Credential) > 0 {
 		vouched, err := v.trust.vouched(s.Credential[0])
 		if v.fails(checkCredential, err != nil) {
-			return "", key, false, failed(checkCredential, "%w", err)
+			return key, false, failed(checkCredential, "%w", err)
 		}
-		if !vouched.IsZero() && (dare.SameKID(vouched.KID(), s.KID) || v.off == checkCredential) {
+		if err == nil && dare.SameKID(vouched.KID(), s.KID) {
 			key, ok, introduced = vouched, true, true
 		}
 	}
 	if v.fails(checkSigner, !ok) {
-		return "", key, false, failed(checkSigner, "signed by %s, which is no device of the account", s.KID)
+		return key, false, failed(checkSigner, "signed by %s, which is no device of the account", s.KID)
 	}
 	if v.trust.devices != nil {
 		if _, stood := v.trust.devices[s.KID]; v.fails(checkDevice, !stood) {
-			return "", key, false, failed(checkDevice, "signed by %s, which never stood in %s", s.KID, mesh.CatalogDevice)
+			return key, false, failed(checkDevice, "signed by %s, which never stood in %s", s.KID, mesh.CatalogDevice)
 		}
 	}
 	if ok && v.fails(checkSignature, e.Verify(key) != nil) {
-		return "", key, false, failed(checkSignature, "signature by %s", s.KID)
+		return key, false, failed(checkSignature, "signature by %s", s.KID)
 	}
-	return s.KID, key, introduced, nil
+	return key, introduced, nil
 }
 
 // open decrypts. Signature and digest hold by now, so what does not open is an intact payload under a header that
 // was changed: ContentMeta is its additional data, recipients and Salt give the key. Entries in the clear are legal (DATA §5).
-func (v *verifier) open(e *dare.Envelope, h *dare.Header, signer keys.PublicKey) ([]byte, error) {
+func (v *verifier) open(e *dare.Envelope, h *dare.Header, s *dare.Signature) ([]byte, error) {
 	if h.Enc == "" && len(h.Recipients) == 0 {
 		return e.Payload, nil
 	}
-	plain, err := e.Open(v.trust.holder)
+	c, err := e.Unseal(v.trust.holder)
 	if err != nil {
 		return nil, failed(checkHeader, "%w", err)
 	}
-	if _, err := e.OpenSigned(v.trust.holder, signer); v.fails(checkWitness, err != nil) && !signer.IsZero() {
+	if err := c.CheckWitness(s); v.fails(checkWitness, err != nil) {
 		return nil, failed(checkWitness, "%w", err)
 	}
-	return plain, nil
+	return c.Plain, nil
 }
 
 // content reads the entry inside and holds the header's UniqueID against its primary key.
