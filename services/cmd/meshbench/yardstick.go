@@ -149,7 +149,12 @@ func writeYardstick(path string, statement func(partition uint16, nonce string) 
 			if err != nil {
 				return nil, fmt.Errorf("argument %d: %w", i+1, err)
 			}
-			if texts[i] = "NULL"; !null {
+			switch {
+			case null:
+				texts[i] = "NULL"
+			case literal == "": // pgbench has no empty variables
+				texts[i] = "''"
+			default:
 				texts[i] = fmt.Sprintf(":p%d", i+1)
 				y.variables = append(y.variables, fmt.Sprintf("p%d=%s", i+1, literal))
 			}
@@ -246,10 +251,15 @@ func frames(ctx context.Context, database string, n int) (int64, error) {
 	return sum, nil
 }
 
+// connectTime is what one connection of pgbench takes.
+const connectTime = 10 * time.Millisecond
+
 // pgbench runs a yardstick. One thread drives all clients: it has next to nothing to do, and a second would only take the
 // server's processor.
 func (y *yardstick) pgbench(ctx context.Context, program, database string, clients int, d time.Duration) (*yardSample, error) {
-	args := []string{"-n", "-M", "prepared", "-f", y.script, "-c", strconv.Itoa(clients), "-j", "1", "-T", strconv.Itoa(max(1, int(d.Seconds())))}
+	// Connecting takes some of pgbench's time, but does not count in what it says.
+	seconds := int((d + connectTime*time.Duration(clients)).Round(time.Second).Seconds())
+	args := []string{"-n", "-M", "prepared", "-f", y.script, "-c", strconv.Itoa(clients), "-j", "1", "-T", strconv.Itoa(max(1, seconds))}
 	for _, v := range y.variables {
 		args = append(args, "-D", v)
 	}
@@ -284,6 +294,9 @@ func parsePgbench(out string) (*yardSample, error) {
 	done, err := find(`(?m)^number of transactions actually processed: (\d+)`)
 	if err != nil {
 		return nil, err
+	}
+	if done == 0 {
+		return nil, errors.New("pgbench: not one transaction in the time")
 	}
 	tps, err := find(`(?m)^tps = ([0-9.]+) \(without`)
 	return &yardSample{perSecond: tps, transactions: int64(done)}, err
