@@ -114,13 +114,13 @@ func visible(r rune) bool {
 
 // normalUDF returns a UDF upper-case in groups of four; false when it is none of at least 100 bits (DATA §10).
 func normalUDF(text string) (string, bool) {
-	const minChars = 20 // of 5 bits
-	compact := strings.ToUpper(strings.ReplaceAll(text, "-", ""))
-	foreign := func(c rune) bool { return (c < 'A' || c > 'Z') && (c < '2' || c > '7') }
-	if len(compact) < minChars || strings.ContainsFunc(compact, foreign) {
+	const shortest = len("MAAA-AAAA-AAAA-AAAA-AAAA") // 20 characters of 5 bits
+	canonical := udf.Canonical(text)
+	foreign := func(c rune) bool { return (c < 'A' || c > 'Z') && (c < '2' || c > '7') && c != '-' }
+	if len(canonical) < shortest || strings.ContainsFunc(canonical, foreign) {
 		return "", false
 	}
-	return udf.Canonical(compact), true
+	return canonical, true
 }
 
 // DefaultPolicyAccount is the policy of D-11. Controls and format characters are refused besides: they cannot be shown.

@@ -53,7 +53,16 @@ func Encode(octets []byte, bits int) string {
 // Canonical is the form in which fingerprints are compared: upper case, a dash after every four characters. Text that
 // is none comes out as something that equals none.
 func Canonical(text string) string {
-	return group(strings.ToUpper(strings.ReplaceAll(text, "-", "")))
+	upper := func(c rune) rune { // of ASCII alone: strings.ToUpper makes S of U+017F and I of U+0131
+		switch {
+		case c == '-':
+			return -1
+		case 'a' <= c && c <= 'z':
+			return c - ('a' - 'A')
+		}
+		return c
+	}
+	return group(strings.Map(upper, text))
 }
 
 func group(text string) string {

@@ -56,6 +56,9 @@ func TestDecode(t *testing.T) {
 func TestCanonical(t *testing.T) {
 	equal(t, "canonical", udf.Canonical("maxzipg7-vhaowqut-cbtl-hls2skow"), "MAXZ-IPG7-VHAO-WQUT-CBTL-HLS2-SKOW")
 	equal(t, "canonical", udf.Canonical(""), "")
+	for _, c := range []string{"\u017f", "\u0131", "\u212a"} { // long s, dotless i, Kelvin sign: upper or lower case of S, I, K
+		equal(t, "not of the alphabet", udf.Canonical("A"+c), "A"+c)
+	}
 }
 
 // TestCompression covers the classes for which no vector is published: 30, 40 and 50 zero bits cannot be searched
