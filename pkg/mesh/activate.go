@@ -39,11 +39,16 @@ func Activate(device *DeviceSecrets, e *CatalogedDevice, accountUDF string) (*Me
 	if m.Mesh, err = VerifyProfileMesh(e.EnvelopedProfileMesh); err != nil {
 		return nil, err
 	}
-	if m.Account, err = VerifyProfileAccount(entry.EnvelopedProfileAccount, m.Mesh); err != nil {
+	// By its own signature only: accountUDF is all that is known beforehand, and the entry brings its mesh along, which
+	// may sign a profile with anybody's key.
+	if m.Account, err = VerifyProfileAccount(entry.EnvelopedProfileAccount, nil); err != nil {
 		return nil, err
 	}
 	if !SameUDF(m.Account.UDF(), accountUDF) {
 		return nil, Errorf(op, ProfileInvalid, "the ProfileAccount is another's")
+	}
+	if !SameUDF(m.Account.MeshProfileUDF, m.Mesh.UDF()) {
+		return nil, Errorf(op, ProfileInvalid, "the ProfileMesh is another's")
 	}
 	if m.Connection, err = VerifyConnectionAccount(m.Credential, m.Account); err != nil {
 		return nil, err

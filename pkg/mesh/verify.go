@@ -8,6 +8,7 @@ import (
 	"github.com/mathmesh/meshd/pkg/dare"
 	"github.com/mathmesh/meshd/pkg/jbcd"
 	"github.com/mathmesh/meshd/pkg/keys"
+	"github.com/mathmesh/meshd/pkg/udf"
 )
 
 // The verifiers take an envelope from anybody and return what it proves. Each checks the tag of the payload (never a
@@ -15,8 +16,9 @@ import (
 // that the structure itself, or the authority given, holds. Identifiers written beside a key must be those of the
 // key. Errors are of kind ProfileInvalid.
 
-// profileLimits bound a profile or connection: it must fit into a message (PROTOCOL D-28).
-var profileLimits = jbcd.Limits{Depth: jbcd.DefaultLimits.Depth, Members: 1 << 12, Octets: 64 << 10}
+// profileLimits bound a profile or connection: it must fit into a message (PROTOCOL D-28), and to check its keys, each of
+// five members at the least, must not take long: strangers send profiles. 64 online keys with all they say are 512 members.
+var profileLimits = jbcd.Limits{Depth: jbcd.DefaultLimits.Depth, Members: 1 << 10, Octets: 64 << 10}
 
 // maxOnlineKeys bounds KeysOnlineSignature: one for each administrator's device, and some that were replaced.
 const maxOnlineKeys = 64
@@ -83,7 +85,8 @@ func VerifyProfileHost(env *dare.Envelope, service *ProfileService) (*ProfileHos
 //
 // By the mesh's signature alone a profile proves that the mesh claims the account, not that it has the account's key:
 // anyone can put another's public key into a profile that his own mesh signs. Where the UDF is the identity (foreign
-// callers, pinned contacts) mesh is nil, or MeshProfileUDF is compared with what is known of the account.
+// callers, pinned contacts, the account of a device) mesh is nil, or MeshProfileUDF is compared with what is known of the
+// account.
 func VerifyProfileAccount(env *dare.Envelope, mesh *ProfileMesh) (*ProfileAccount, error) {
 	p := new(ProfileAccount)
 	err := open(env, TagProfileAccount, p)
@@ -248,22 +251,19 @@ func checkKey(k *KeyData, curves ...keys.Curve) error {
 	return errors.New("a curve for something else")
 }
 
-// signedOnline checks that an online key of p signed env: the first signature that names one must be good.
+// signedOnline checks that an online key of p signed env: the first of them that a signature names must be good.
 func signedOnline(env *dare.Envelope, p *Profile) error {
 	list, err := env.Signatures()
 	if err != nil {
 		return err
 	}
+	named := make(map[string]bool, len(list)) // a trailer has room for thousands of names, a profile for 64 keys
+	for i := range list {
+		named[udf.Canonical(list[i].KID)] = true
+	}
 	for i := range p.KeysOnlineSignature {
-		k := p.KeysOnlineSignature[i].PublicParameters
-		if k == nil {
-			continue
-		}
-		kid := k.KID()
-		for j := range list {
-			if dare.SameKID(list[j].KID, kid) {
-				return env.Verify(*k)
-			}
+		if k := p.KeysOnlineSignature[i].PublicParameters; k != nil && named[k.KID()] {
+			return env.Verify(*k)
 		}
 	}
 	return dare.ErrNoSignature
