@@ -24,6 +24,7 @@ type Router struct {
 
 	mu    sync.Mutex
 	conns map[string]*grpc.ClientConn // by target
+	epoch uint64                      // of the map that conns was last compared with
 }
 
 // NewRouter makes a Router; dial opens the connection to a shard's target.
@@ -63,20 +64,25 @@ func (r *Router) call(ctx context.Context, op string, partition uint16, f func(c
 }
 
 func (r *Router) once(ctx context.Context, op string, partition uint16, f func(context.Context, *grpc.ClientConn) error) error {
-	shard, ok := r.source.Map().Lookup(partition)
+	m := r.source.Map()
+	shard, ok := m.Lookup(partition)
 	if !ok {
 		return mesh.Errorf(op, mesh.Internal, "partition %d is not in the map", partition)
 	}
-	cc, err := r.conn(shard.Target)
+	cc, err := r.conn(m, shard.Target)
 	if err != nil {
 		return mesh.E(op, mesh.Internal, err)
 	}
 	return FromStatus(op, f(ctx, cc))
 }
 
-func (r *Router) conn(target string) (*grpc.ClientConn, error) {
+func (r *Router) conn(m *shardmap.Map, target string) (*grpc.ClientConn, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if m.Epoch > r.epoch {
+		r.epoch = m.Epoch
+		r.drop(m)
+	}
 	if cc := r.conns[target]; cc != nil {
 		return cc, nil
 	}
@@ -86,6 +92,21 @@ func (r *Router) conn(target string) (*grpc.ClientConn, error) {
 	}
 	r.conns[target] = cc
 	return cc, nil
+}
+
+// drop forgets connections to targets that the map no longer names: they would be tried again for ever. They close when
+// the calls that are under way on them are over.
+func (r *Router) drop(m *shardmap.Map) {
+	named := make(map[string]bool)
+	for _, s := range m.Shards {
+		named[s.Target] = true
+	}
+	for target, cc := range r.conns {
+		if !named[target] {
+			delete(r.conns, target)
+			time.AfterFunc(2*callTimeout, func() { _ = cc.Close() })
+		}
+	}
 }
 
 // Ready says whether the router has a map; it never asks peers.

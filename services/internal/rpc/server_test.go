@@ -391,6 +391,9 @@ func TestRouterFollowsTheMap(t *testing.T) {
 	if n, err := resolve(r); err != nil || n != 1 {
 		t.Errorf("afterwards: %d calls, %v; want 1, nil", n, err)
 	}
+	if targets := r.Targets(); len(targets) != 1 || targets[0] != right.addr {
+		t.Errorf("connections to %v, want to %s only: the map no longer names the other", targets, right.addr)
+	}
 
 	src = &source{maps: []*shardmap.Map{shardmap.Even(1, moved.addr)}}
 	r2 := rpc.NewRouter(src, dialer)
