@@ -55,7 +55,9 @@ func (c TicketContent) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(c.Str
 func (c TicketContent) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // String names the value and shows nothing of its secrets.
-func (e RingEntry) String() string { return fmt.Sprintf("ring entry %x from %s", []byte(e.ID), e.NotBefore.UTC().Format(time.RFC3339)) }
+func (e RingEntry) String() string {
+	return fmt.Sprintf("ring entry %x from %s", []byte(e.ID), e.NotBefore.UTC().Format(time.RFC3339))
+}
 
 // Format implements fmt.Formatter.
 func (e RingEntry) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(e.String())) }
