@@ -113,6 +113,9 @@ func openActivation(env *dare.Envelope, key *keys.PrivateKey, account *Profile) 
 	if err := signedOnline(env, account); err != nil {
 		return nil, err
 	}
+	if h, err := env.ParseHeader(); err != nil || h.Enc == "" {
+		return nil, errors.Join(err, errors.New("the activation is not encrypted")) // whoever carried it has its keys
+	}
 	payload, err := env.Open(keys.NewRing(key))
 	if err != nil {
 		return nil, err

@@ -135,6 +135,21 @@ func TestActivationContradicts(t *testing.T) {
 			t.Errorf("previous keys: %v", m.AccountEncryptionPrevious)
 		}
 	}
+	// Private keys that stood open are not used.
+	plain, err := alice.admission(RightAdmin).CatalogedDevice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, err := openActivation(plain.Accounts[0].EnvelopedActivationAccount, deviceKey, &alice.account.Profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain.Accounts[0].EnvelopedActivationAccount, err = sign(TagActivationAccount, opened, alice.Account.Admin); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Activate(&alice.Device, plain, alice.account.UDF()); err == nil {
+		t.Error("an activation that is not encrypted")
+	}
 	// Another structure under the right signature is no activation.
 	e, err := alice.admission(RightAdmin).CatalogedDevice()
 	if err != nil {
