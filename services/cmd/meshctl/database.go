@@ -20,12 +20,19 @@ func (d *database) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&d.config, "config", "", "YAML file of the shard")
 	cmd.Flags().StringVar(&d.sqlite, "sqlite", "", "or: a SQLite file")
 	cmd.Flags().StringVar(&d.urlFile, "url-file", "", "or: file that holds a PostgreSQL URL")
-	cmd.MarkFlagsOneRequired("config", "sqlite", "url-file")
-	cmd.MarkFlagsMutuallyExclusive("config", "sqlite", "url-file")
 }
 
 // find returns the store's name and where the database is.
 func (d *database) find() (store, where string, err error) {
+	given := 0
+	for _, flag := range []string{d.config, d.sqlite, d.urlFile} {
+		if flag != "" {
+			given++
+		}
+	}
+	if given != 1 {
+		return "", "", usagef("one of --config, --sqlite and --url-file is needed")
+	}
 	switch {
 	case d.sqlite != "":
 		_, err := os.Stat(d.sqlite) // opening would make an empty one
