@@ -69,7 +69,7 @@ func (u *user) attributes() *syscall.SysProcAttr {
 	return a
 }
 
-// tempDir makes a directory of the user's. Socket paths have at most 107 octets: a long TMPDIR is not used.
+// tempDir makes a directory of the user's. A long TMPDIR is not used: sockets lie within.
 func (u *user) tempDir(name string) (string, error) {
 	base := os.TempDir()
 	if len(base) > 60 {

@@ -41,6 +41,7 @@ type Cluster struct {
 	dir       string // removed by Stop when temporary
 	temporary bool
 	sockets   string
+	elsewhere bool // sockets is not within dir
 	process   *os.Process
 	log       string
 	ended     chan struct{} // closed when the process has ended
@@ -72,13 +73,24 @@ func start(ctx context.Context, o Options) (*Cluster, error) {
 	} else if err := who.ownDir(c.dir); err != nil {
 		return nil, err
 	}
-	if c.sockets, err = who.tempDir("meshpg"); err == nil {
+	if err = c.socketDir(who); err == nil {
 		err = c.run(ctx, bin, who, o)
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.clean())
 	}
 	return c, nil
+}
+
+// socketDir puts the socket beside the data, or where its path is short enough: it has at most 107 octets.
+func (c *Cluster) socketDir(who *user) (err error) {
+	c.sockets = filepath.Join(c.dir, "socket")
+	if len(c.sockets) < 80 && filepath.IsAbs(c.sockets) {
+		return who.ownDir(c.sockets)
+	}
+	c.sockets, err = who.tempDir("meshpg")
+	c.elsewhere = true
+	return err
 }
 
 func (c *Cluster) run(ctx context.Context, bin string, who *user, o Options) error {
@@ -181,6 +193,11 @@ func (c *Cluster) Stop() error {
 	return errors.Join(c.stop(how), c.clean())
 }
 
+// Crash ends the server as a crash does: without a checkpoint, connections cut. A cluster with a directory can be started again.
+func (c *Cluster) Crash() error {
+	return c.stop(syscall.SIGQUIT)
+}
+
 func (c *Cluster) stop(how syscall.Signal) error {
 	if c.process == nil {
 		return nil
@@ -198,7 +215,7 @@ func (c *Cluster) stop(how syscall.Signal) error {
 
 func (c *Cluster) clean() error {
 	var err error
-	if c.sockets != "" {
+	if c.elsewhere {
 		err = os.RemoveAll(c.sockets)
 	}
 	if c.temporary && c.dir != "" {

@@ -41,7 +41,7 @@ type Server struct {
 // Main runs the tests and stops the server. The result is for os.Exit.
 func (s *Server) Main(m *testing.M) int {
 	code := m.Run()
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "pgtest:", err)
 		code = max(code, 1)
 	}
@@ -93,7 +93,8 @@ func (s *Server) start() error {
 	return s.Migrate(ctx, within(s.url, s.name))
 }
 
-func (s *Server) stop() error {
+// Stop stops the server; Main does it too.
+func (s *Server) Stop() error {
 	switch {
 	case s.cluster != nil:
 		return s.cluster.Stop()

@@ -23,7 +23,7 @@ import (
 // Run runs the suite. Each case opens a store of its own, empty, which open closes again at the end of the test.
 func Run(t *testing.T, open func(*testing.T) shard.Store) {
 	for _, c := range slices.Concat(fenceCases, accountCases, deviceCases, dedupCases, applyCases, spoolCases, catalogCases,
-		treeCases, readCases, concurrencyCases) {
+		treeCases, readCases, concurrencyCases, modelCases) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)

@@ -1,0 +1,311 @@
+package postgres
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/mathmesh/meshd/pkg/mesh"
+	"github.com/mathmesh/meshd/services/internal/pgcluster"
+	"github.com/mathmesh/meshd/services/shard"
+)
+
+const (
+	partition = 5
+	address   = "alice@alpha.example"
+	kid       = "MKID"
+)
+
+func item(id string) shard.Entry {
+	digest := sha512.Sum512([]byte(id))
+	return shard.Entry{Header: []byte(`{}`), Payload: []byte(id), PayloadDigest: digest[:], EnvelopeID: id, UniqueID: id, Event: shard.New}
+}
+
+func caller(request string) shard.Caller {
+	digest := sha256.Sum256([]byte(request))
+	return shard.Caller{Domain: "alpha.example", AuthKID: kid, RequestID: []byte(request), RequestDigest: digest[:]}
+}
+
+func application(container, id string) shard.Application {
+	return shard.Application{Partition: partition, Account: address, Caller: caller(id), Updates: []shard.ContainerUpdate{{Container: container, Entries: []shard.Entry{item(id)}}}}
+}
+
+// account makes an account whose device has no entry.
+func account(t testing.TB, s *Store) {
+	t.Helper()
+	if err := s.SetPartitions(t.Context(), partition, partition, shard.PartitionOpen, 1); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Create(t.Context(), shard.Creation{
+		Partition: partition, Address: address, Caller: caller("create"), ProfileUDF: "MPRO", MeshUDF: "MMSH",
+		ProfileMesh: []byte(`[]`), ProfileAccount: []byte(`[]`), AccountFrame: item(address), State: shard.Connected,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestKinds(t *testing.T) {
+	url := server.Database(t)
+	s, err := Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	account(t, s)
+	conn := connect(t, url)
+
+	// A busy account: the caller's time runs out, or the server's.
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `SELECT pg_advisory_xact_lock($1::smallint::integer, hashtext($2))`, partition, address); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	start := time.Now()
+	_, err = s.Apply(short, application("mmm_Bookmark", "late"))
+	cancel()
+	if mesh.KindOf(err) != mesh.Overloaded || time.Since(start) > 5*time.Second {
+		t.Errorf("out of time: %v after %v", err, time.Since(start))
+	}
+	if _, err := s.Status(t.Context(), shard.StatusQuery{Partition: partition, Account: address, Caller: caller("status")}); err != nil {
+		t.Errorf("readers wait for nobody: %v", err)
+	}
+	_ = tx.Rollback(t.Context())
+
+	for name, c := range map[string]struct {
+		raise string
+		want  mesh.Kind
+	}{
+		"serialization": {`RAISE EXCEPTION 'secret' USING ERRCODE = '40001'`, mesh.Overloaded},
+		"deadlock":      {`RAISE EXCEPTION 'secret' USING ERRCODE = '40P01'`, mesh.Overloaded},
+		"connections":   {`RAISE EXCEPTION 'secret' USING ERRCODE = '53300'`, mesh.Overloaded},
+		"lock timeout":  {`RAISE EXCEPTION 'secret' USING ERRCODE = '55P03'`, mesh.Overloaded},
+		"read-only":     {`RAISE EXCEPTION 'secret' USING ERRCODE = '25006'`, mesh.Overloaded},
+		"ours":          {`RAISE EXCEPTION 'secret' USING ERRCODE = 'MS021'`, mesh.Conflict},
+		"a bug":         {`RAISE EXCEPTION 'secret' USING ERRCODE = '22012'`, mesh.Internal},
+	} {
+		_, err := s.pool.Exec(t.Context(), `DO $$ BEGIN `+c.raise+`; END $$`)
+		if err := wrap("op", err); mesh.KindOf(err) != c.want || !strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// One statement per writing verb, one batch per reading verb: one round trip each.
+func TestRoundTrips(t *testing.T) {
+	config, err := pgxpool.ParseConfig(server.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trace := new(counter)
+	config.ConnConfig.Tracer, config.MaxConns = trace, 1
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	s := &Store{pool: pool}
+	account(t, s)
+	for i := range 3 {
+		queries, batches := trace.queries.Load(), trace.batches.Load()
+		if _, err := s.Apply(t.Context(), application("mmm_Bookmark", fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+		if q, b := trace.queries.Load()-queries, trace.batches.Load()-batches; q != 1 || b != 0 {
+			t.Errorf("Apply: %d queries, %d batches", q, b)
+		}
+		queries, batches = trace.queries.Load(), trace.batches.Load()
+		if _, err := s.Read(t.Context(), shard.ReadQuery{Partition: partition, Account: address, Caller: caller("r"), MaxEntries: 1, MaxBytes: 1,
+			Select: []shard.Selection{{Container: "mmm_Bookmark"}, {Container: "mmm_Inbound"}}}); err != nil {
+			t.Fatal(err)
+		}
+		if q, b := trace.queries.Load()-queries, trace.batches.Load()-batches; q != 0 || b != 1 {
+			t.Errorf("Read: %d queries, %d batches", q, b)
+		}
+	}
+}
+
+type counter struct{ queries, batches atomic.Int64 }
+
+func (c *counter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	c.queries.Add(1)
+	return ctx
+}
+func (c *counter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+func (c *counter) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	c.batches.Add(1)
+	return ctx
+}
+func (c *counter) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+func (c *counter) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData)     {}
+
+// Backends are killed under load: a request that failed had no effect or had it whole, and its retry tells which.
+func TestKilledBackends(t *testing.T) {
+	url := server.Database(t)
+	s, err := Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	account(t, s)
+	conn := connect(t, url)
+	const n = 100
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range n {
+			a := application("mmm_Bookmark", fmt.Sprint(i))
+			a.Updates = append(a.Updates, shard.ContainerUpdate{Container: "mmm_Calendar", Entries: []shard.Entry{item(fmt.Sprint(i))}})
+			want := []shard.Result{{Outcome: shard.Accept, Index: int64(i + 1)}, {Outcome: shard.Accept, Index: int64(i + 1)}}
+			for {
+				got, err := s.Apply(t.Context(), a)
+				if err == nil {
+					if diff := cmp.Diff(want, got); diff != "" {
+						t.Errorf("request %d (-want +got):\n%s", i, diff)
+					}
+					break
+				}
+				if mesh.KindOf(err) != mesh.Overloaded {
+					t.Errorf("request %d: %v", i, err)
+					return
+				}
+			}
+		}
+	}()
+	killed := 0
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		case <-time.After(40 * time.Millisecond):
+			var k int
+			if err := conn.QueryRow(t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+				WHERE application_name = 'meshd shard' AND datname = current_database() AND state = 'active'`).Scan(&k); err != nil {
+				t.Fatal(err)
+			}
+			killed += k
+		}
+	}
+	t.Logf("%d backends killed", killed)
+	if killed == 0 {
+		t.Error("none was killed")
+	}
+	walk(t, url)
+}
+
+// The server dies at once and comes back: what was answered is there.
+func TestCrashOfServer(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cluster")
+	allow(t, dir)
+	options := pgcluster.Options{Dir: dir, Durable: true}
+	c, err := pgcluster.Start(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped := false
+	defer func() {
+		if !stopped {
+			_ = c.Stop()
+		}
+	}()
+	if err := c.CreateDatabase(t.Context(), "shard"); err != nil {
+		t.Fatal(err)
+	}
+	if err := Migrate(t.Context(), c.URL("shard")); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), c.URL("shard"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	account(t, s)
+	answered := int64(0)
+	crash := make(chan error, 1)
+	go func() {
+		time.Sleep(150 * time.Millisecond)
+		crash <- c.Crash()
+	}()
+	for i := 0; ; i++ {
+		if _, err := s.Apply(t.Context(), application("mmm_Archive", fmt.Sprint(i))); err != nil {
+			if mesh.KindOf(err) != mesh.Overloaded {
+				t.Errorf("server away: %v", err)
+			}
+			break
+		}
+		answered++
+	}
+	if err := <-crash; err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ping(t.Context()); mesh.KindOf(err) != mesh.Overloaded {
+		t.Errorf("ping: %v", err)
+	}
+	_ = s.Close()
+	if c, err = pgcluster.Start(t.Context(), options); err != nil {
+		t.Fatal(err)
+	}
+	frames := walk(t, c.URL("shard"))["mmm_Archive"]
+	if frames < answered+1 || frames > answered+2 { // frame 0; one more may have lost only its answer
+		t.Errorf("%d frames, %d answered", frames, answered)
+	}
+	t.Logf("%d answered before the crash", answered)
+	stopped = true
+	if err := c.Stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// allow makes the parents of dir passable for the user that the server runs as.
+func allow(t *testing.T, dir string) {
+	t.Helper()
+	for d := filepath.Dir(dir); d != filepath.Clean(os.TempDir()) && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o711); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// walk reads the database with the checker's reader, and returns the number of frames by container name.
+func walk(t testing.TB, url string) map[string]int64 {
+	t.Helper()
+	w, err := OpenWalker(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.Close() }()
+	frames := map[string]int64{}
+	if err := w.Walk(t.Context(), func(c shard.RawContainer, all iter.Seq2[shard.RawFrame, error]) error {
+		n := int64(0)
+		for f, err := range all {
+			if err != nil {
+				return err
+			}
+			if sum := sha512.Sum512(f.Payload); f.Index != n || string(sum[:]) != string(f.PayloadDigest) {
+				t.Errorf("%s: frame %d at %d", c.Name, f.Index, n)
+			}
+			n++
+		}
+		if n != c.Frames {
+			t.Errorf("%s: %d frames, the row says %d", c.Name, n, c.Frames)
+		}
+		frames[c.Name] = n
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return frames
+}
