@@ -29,6 +29,14 @@ func (a Address) String() string { return a.Local + "@" + a.Domain }
 // maxLocal bounds the local part where no policy is known: four times what PolicyAccount allows by default.
 const maxLocal = 256
 
+// Octets that are looked at: idna takes quadratic time (seconds for 48 KiB), normalising reserves memory. The longest
+// local part has four octets a character, some three times that before it is composed; a domain name has 253 octets, and
+// less than four times that with Unicode labels.
+const (
+	maxLocalText  = 12 * maxLocal
+	maxDomainText = 1 << 10
+)
+
 // sinPrefix begins the label of a strong address.
 const sinPrefix = "mm--"
 
@@ -49,6 +57,9 @@ func parseAddress(s string) (Address, error) {
 	at := strings.LastIndexByte(s, '@')
 	if at < 0 {
 		return Address{}, errors.New("no @")
+	}
+	if at > maxLocalText || len(s)-at > maxDomainText {
+		return Address{}, errors.New("too long")
 	}
 	if !utf8.ValidString(s) {
 		return Address{}, errors.New("not UTF-8")
@@ -79,6 +90,9 @@ func parseAddress(s string) (Address, error) {
 
 // CanonicalDomain returns a domain in lower-case A-labels.
 func CanonicalDomain(domain string) (string, error) {
+	if len(domain) > maxDomainText {
+		return "", errors.New("too long for a domain name")
+	}
 	ascii, err := domains.ToASCII(domain)
 	if err != nil || ascii == "" || strings.HasSuffix(ascii, ".") {
 		return "", errors.New("not a domain name")

@@ -3,6 +3,7 @@ package mesh
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -41,6 +42,34 @@ func TestParseAddress(t *testing.T) {
 		if a, err := ParseAddress(in); KindOf(err) != NameInvalid || err == nil {
 			t.Errorf("%q is %+v %v", in, a, err)
 		}
+	}
+}
+
+// An address of any length is refused at once: anybody can send one, in a credential even before he is known.
+func TestParseAddressBounds(t *testing.T) {
+	var ideographs strings.Builder
+	for i := range rune(16000) {
+		ideographs.WriteRune(0x4e00 + i)
+	}
+	start := time.Now()
+	for name, in := range map[string]string{
+		"domain":        "alice@" + ideographs.String(), // Punycode takes 5 s for it
+		"strong domain": "alice@mm--MDWA-A3BV-DQ6V-F3MA-L3RW-GITX-JAPX." + ideographs.String(),
+		"local part":    strings.Repeat("e\u0301", 1<<20) + "@example.com",
+	} {
+		if _, err := ParseAddress(in); KindOf(err) != NameInvalid || err == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := CanonicalDomain(ideographs.String()); err == nil {
+		t.Error("a domain name of 48 KiB")
+	}
+	if d := time.Since(start); d > time.Second {
+		t.Errorf("took %s", d)
+	}
+	longest := strings.Repeat("\U00010348", maxLocal) + "@" + strings.Repeat(strings.Repeat("a", 61)+".", 4) + "com"
+	if a, err := ParseAddress(longest); err != nil || a.String() != longest {
+		t.Errorf("the longest address: %v", err)
 	}
 }
 
