@@ -186,6 +186,10 @@ func lookupText(ctx context.Context, r *net.Resolver, name string) text {
 	if err != nil {
 		return nil
 	}
+	return parseText(records)
+}
+
+func parseText(records []string) text {
 	t := text{}
 	for _, record := range records {
 		for _, field := range strings.Fields(record) {

@@ -15,7 +15,7 @@ var epoch = time.Date(2026, 11, 25, 3, 0, 0, 0, time.UTC)
 
 // person is the owner of an account, with as many devices as a test wants.
 type person struct {
-	t       *testing.T
+	t       testing.TB
 	mesh    *mesh.MeshSecrets
 	profile *dare.Envelope // ProfileMesh
 	account *mesh.AccountSecrets
@@ -23,7 +23,7 @@ type person struct {
 	service keys.PublicKey
 }
 
-func newPerson(t *testing.T, address string) *person {
+func newPerson(t testing.TB, address string) *person {
 	t.Helper()
 	p := &person{t: t}
 	var err error
@@ -76,7 +76,7 @@ func (p *person) device(rights ...mesh.RightName) (*member, *mesh.CatalogedDevic
 
 // shelf is a container as an honest service keeps it.
 type shelf struct {
-	t         *testing.T
+	t         testing.TB
 	container string
 	frames    []*dare.Envelope
 	peaks     dare.Peaks
@@ -84,7 +84,7 @@ type shelf struct {
 	written   map[string]bool
 }
 
-func newShelf(t *testing.T, container string) *shelf {
+func newShelf(t testing.TB, container string) *shelf {
 	t.Helper()
 	s := &shelf{t: t, container: container, chains: map[string]chain{}, written: map[string]bool{}}
 	first, err := firstFrame()
