@@ -2,7 +2,9 @@ package mesh
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -167,10 +169,25 @@ func TestSecrets(t *testing.T) {
 	if err != nil || encryption.KID() != device.KeyEncryption.KID() {
 		t.Errorf("another encryption key of the device: %v", err)
 	}
-	seed := alice.Device.Seed.String()
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
-		if s := fmt.Sprintf(verb, alice.Device); strings.Contains(s, seed) || strings.Contains(s, string(alice.Device.Seed.Secret)) {
-			t.Errorf("%s shows a secret: %s", verb, s)
+	provider := newProviderFor(t, "example.com")
+	texts := map[string]string{}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		texts[verb] = fmt.Sprintf(verb+verb+verb+verb, alice.Secrets, &alice.Device, struct{ Mesh *MeshSecrets }{alice.Mesh}, provider)
+	}
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("text", "secrets", alice.Secrets, "seed", alice.Device.Seed)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("text", "secrets", alice.Secrets, "seed", alice.Device.Seed)
+	texts["slog"] = log.String()
+	for how, text := range texts {
+		for _, seed := range []Seed{alice.Device.Seed, alice.Mesh.Seed, alice.Account.Seed, provider.Offline.Service} {
+			for _, shown := range []string{
+				seed.String(), string(seed.Secret), fmt.Sprintf("%x", seed.Secret), strings.Trim(fmt.Sprint(seed.Secret), "[]"),
+				strings.TrimPrefix(fmt.Sprintf("%#v", seed.Secret), "[]byte"), base64.StdEncoding.EncodeToString(seed.Secret),
+			} {
+				if strings.Contains(text, shown) {
+					t.Errorf("%s shows a secret", how)
+				}
+			}
 		}
 	}
 }

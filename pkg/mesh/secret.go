@@ -1,6 +1,9 @@
 package mesh
 
 import (
+	"fmt"
+	"io"
+
 	"github.com/mathmesh/meshd/pkg/jbcd"
 	"github.com/mathmesh/meshd/pkg/keys"
 	"github.com/mathmesh/meshd/pkg/udf"
@@ -114,3 +117,21 @@ func (s *DeviceSecrets) Encryption() (*keys.PrivateKey, error) {
 func (s *AccountSecrets) Encryption() (*keys.PrivateKey, error) {
 	return keys.DeriveSeed(s.Seed.Seed, keys.X448, labelEncrypt)
 }
+
+// The structures that hold seeds say so to every verb of fmt by themselves: asked for %s of a pointer inside another
+// structure fmt writes an error, in which it shows all fields and asks no method of theirs.
+
+// Format implements fmt.Formatter.
+func (MeshSecrets) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "secrets of a mesh") }
+
+// Format implements fmt.Formatter.
+func (DeviceSecrets) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "secrets of a device") }
+
+// Format implements fmt.Formatter.
+func (AccountSecrets) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "secrets of an account") }
+
+// Format implements fmt.Formatter.
+func (Secrets) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "secrets of a machine") }
+
+// Format implements fmt.Formatter.
+func (OfflineKeys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "offline keys of a service") }

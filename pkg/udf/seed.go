@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"strconv"
 )
 
 // Key specifiers: what a seed is for, and the algorithm for which a key is derived. Mesh specifiers are from the
@@ -63,6 +64,10 @@ func (s Seed) String() string { return Encode(append([]byte{TypeSeed}, s.keyMate
 
 // Format implements fmt.Formatter: a seed in a message never shows.
 func (s Seed) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "udf.Seed(%d)", s.Specifier) }
+
+// MarshalJSON keeps the secret out of logs in JSON: a handler writes a structure with encoding/json, which asks for
+// neither Format nor LogValue.
+func (s Seed) MarshalJSON() ([]byte, error) { return strconv.AppendQuote(nil, fmt.Sprint(s)), nil }
 
 // LogValue implements slog.LogValuer.
 func (s Seed) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(s)) }
