@@ -408,6 +408,21 @@ func TestTicketMalformedInfo(t *testing.T) {
 	wantKind(t, err, mesh.Internal)
 }
 
+// AUTH §4 step 5: the kid is that of the ticket's secret, also for who has the secret and seals under another name: the
+// replay cache and the shard know requests by it.
+func TestTicketUnderAnotherName(t *testing.T) {
+	w := newWorld(t)
+	k := w.ticket(w.content())
+	named := *k
+	named.channel.kid = w.ticket(w.content()).channel.kid
+	e, _ := w.seal(&named, ok)
+	q, err := w.openTicket(e, now)
+	wantKind(t, err, mesh.NotAuthenticated)
+	if q == nil || q.Payload != nil {
+		t.Error("the request opens")
+	}
+}
+
 // No format shows a secret, by value or by pointer, and no logger does.
 func TestNoSecretPrinted(t *testing.T) {
 	w := newWorld(t)
