@@ -152,3 +152,60 @@ func TestBroken(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is not a frame is refused by its octets alone.
+func TestSplitFrameRefuses(t *testing.T) {
+	good := []byte{0xF4, 6, 0xF0, 2, '{', '}', 0xF0, 0, 6, 0xF4}
+	if records, n, err := splitFrame(append(bytes.Clone(good), 0xF4)); err != nil || n != len(good) || len(records) != 2 {
+		t.Fatalf("%d records, %d octets, %v", len(records), n, err)
+	}
+	for name, in := range map[string][]byte{
+		"nothing":                 {},
+		"tag only":                {0xF4},
+		"another tag":             {0xF0, 6, 0xF0, 2, '{', '}', 0xF0, 0, 6, 0xF0},
+		"tail of another length":  {0xF4, 6, 0xF0, 2, '{', '}', 0xF0, 0, 5, 0xF4},
+		"tail of another tag":     {0xF4, 6, 0xF0, 2, '{', '}', 0xF0, 0, 6, 0xF5},
+		"tail not reversed":       {0xF4, 6, 0xF0, 2, '{', '}', 0xF0, 0, 0xF4, 6},
+		"cut in the tail":         good[:9],
+		"cut before the tail":     good[:8],
+		"cut in the body":         good[:5],
+		"length not shortest":     {0xF5, 0, 6, 0xF0, 2, '{', '}', 0xF0, 0, 6, 0, 0xF5},
+		"8 octets of length":      {0xF7, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0},
+		"record not shortest":     {0xF4, 7, 0xF1, 0, 2, '{', '}', 0xF0, 0, 7, 0xF4},
+		"record beyond the frame": {0xF4, 6, 0xF0, 5, '{', '}', 0xF0, 0, 6, 0xF4},
+		"record with frame tag":   {0xF4, 6, 0xF4, 2, '{', '}', 0xF0, 0, 6, 0xF4},
+		"four records":            {0xF4, 10, 0xF0, 2, '{', '}', 0xF0, 0, 0xF0, 0, 0xF0, 0, 10, 0xF4},
+	} {
+		if records, _, err := splitFrame(in); err == nil {
+			t.Errorf("%s: %d records", name, len(records))
+		}
+	}
+	for name, in := range map[string][]byte{
+		"no record":        {0xF4, 0, 0, 0xF4},
+		"header no object": {0xF4, 4, 0xF0, 2, '[', ']', 4, 0xF4},
+		"two frames":       append(bytes.Clone(good), good...),
+	} {
+		if e, err := parseFrame(in); err == nil {
+			t.Errorf("%s: %+v", name, e)
+		}
+	}
+}
+
+// A torn end does not excuse damage before it.
+func TestDamageBeforeTornEnd(t *testing.T) {
+	path, _ := build(t, 3)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, first, err := splitFrame(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	octets := append(bytes.Clone(whole), make([]byte, 100)...)
+	octets[first-2] ^= 1 // the length at the end of frame 0
+	s := scanner{file: bytes.NewReader(octets), size: int64(len(octets))}
+	if ends, err := s.frames(); !errors.Is(err, ErrDamaged) {
+		t.Errorf("%d frames, %v", len(ends), err)
+	}
+}
