@@ -63,6 +63,8 @@ type serviceFile struct {
 	UDF            string         `json:"UDF"`
 	ProfileService *dare.Envelope `json:"ProfileService"`
 	ProfileHost    *dare.Envelope `json:"ProfileHost"`
+
+	Constraints *mesh.ConstraintsData `json:"Constraints,omitempty"` // of Uploads, as Hello gave them
 }
 
 const accountFileVersion = 1
@@ -320,7 +322,9 @@ func (a *Account) newSession(ctx context.Context) (*session, error) {
 
 // pin keeps who the service is.
 func (a *Account) pin(s *service) error {
-	a.file.Service = &serviceFile{UDF: s.udf, ProfileService: s.profile, ProfileHost: s.host}
+	a.file.Service = &serviceFile{
+		UDF: s.udf, ProfileService: s.profile, ProfileHost: s.host, Constraints: s.hello.ConstraintsUpdate,
+	}
 	a.member.service = s.encrypt
 	return a.save()
 }

@@ -117,7 +117,7 @@ func TestPutRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	large := credential(1)
-	large.Notes = strings.Repeat("x", entryMax)
+	large.Notes = strings.Repeat("x", uploadBytes)
 	for name, e := range map[string]mesh.Entry{
 		"another catalog": &mesh.CatalogedBookmark{Path: "x"},
 		"a deletion":      deletion(credential(1)),

@@ -16,10 +16,6 @@ import (
 	"github.com/mathmesh/meshd/pkg/mesh"
 )
 
-// entryMax bounds a sealed entry: what a service takes in one phase (PROTOCOL §1.7); larger ones need the two-phase
-// upload, which this client does not have.
-const entryMax = uploadBytes
-
 // Catalog is one encrypted catalog, as last synchronised with local changes on top. It is a view: nothing in it
 // outlives a Sync.
 type Catalog struct {
@@ -254,8 +250,9 @@ func (c *Catalog) change(r *replica, key string, e mesh.Entry, introduce bool) (
 	if err != nil {
 		return nil, err
 	}
-	if len(o.Envelope.Payload) > entryMax {
-		return nil, mesh.Errorf("client.Put", mesh.RequestSize, "%s of %d octets, the most is %d", e.Tag(), len(o.Envelope.Payload), entryMax)
+	// What a service does not take in one phase needs the two-phase upload, which this client does not have.
+	if _, most := c.a.limits(); len(o.Envelope.Payload) > most {
+		return nil, mesh.Errorf("client.Put", mesh.RequestSize, "%s of %d octets, the most is %d", e.Tag(), len(o.Envelope.Payload), most)
 	}
 	if before := c.a.queue.of(o.ref()); before != nil {
 		o.Over = before.Over

@@ -29,6 +29,8 @@ type fakeService struct {
 	now      func() time.Time
 	life     time.Duration // of tickets
 
+	serve func(tag string, body jbcd.Raw) mesh.ResponseMessage // nil: 201 to everything
+
 	mu     sync.Mutex
 	script []act    // for the requests to come; then honest
 	log    []string // "Status ticket"
@@ -133,12 +135,19 @@ func (f *fakeService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // outcome is the response payload for a request of that tag.
-func (f *fakeService) outcome(tag string, id []byte, a act) ([]byte, int) {
+func (f *fakeService) outcome(tag string, id, request []byte, a act) ([]byte, int) {
 	if a.payload != "" {
 		return []byte(a.payload), 201
 	}
 	if a.code.Status != 0 {
 		return must(mesh.EncodeResponse(&mesh.Response{Status: int64(a.code.Status), StatusExtended: int64(a.code.Extended)})), a.code.Status
+	}
+	if f.serve != nil {
+		if _, body, err := mesh.DecodeRequest(request); err == nil && tag != mesh.TagHello {
+			res := f.serve(tag, body)
+			res.Base().Status, res.Base().ID = 201, id
+			return must(mesh.EncodeResponse(res)), 201
+		}
 	}
 	return must(jbcd.Tag(mesh.ResponseTag(tag), mesh.Response{Status: 201, ID: id})), 201
 }
@@ -157,7 +166,7 @@ func (f *fakeService) answer(e *dare.Envelope, a act) (*dare.Envelope, int, erro
 	}
 	if a.hint {
 		f.saw("hint")
-		payload, status := f.outcome("", nil, a)
+		payload, status := f.outcome("", nil, nil, a)
 		return &dare.Envelope{Header: []byte("{}"), Payload: payload}, status, nil
 	}
 	switch kind {
@@ -220,7 +229,7 @@ func (f *fakeService) exchange(e *dare.Envelope, a act) (*dare.Envelope, int, er
 		return nil, 0, err
 	}
 	tag, id := f.note("exchange", x.Payload)
-	payload, status := f.outcome(tag, id, a)
+	payload, status := f.outcome(tag, id, x.Payload, a)
 	answer, err := x.Answer(payload, now, f.ring.Issue(make1.TicketContent{
 		ServiceKID: x.ServiceKID, Domain: "example.com", AuthKID: client.KID(), Mode: x.Credential.Mode, Issued: now, Expires: now.Add(f.life),
 	}, now))
@@ -246,7 +255,7 @@ func (f *fakeService) ticket(e *dare.Envelope, a act) (*dare.Envelope, int, erro
 		return answer, 401, err
 	}
 	tag, id := f.note("ticket", r.Payload)
-	payload, status := f.outcome(tag, id, a)
+	payload, status := f.outcome(tag, id, r.Payload, a)
 	answer, err := r.Answer(payload, now, status >= 400)
 	return answer, status, err
 }

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// uploadEntries and uploadBytes bound one Upload: what a service takes in one phase (PROTOCOL §1.7). Octets are
-	// counted before base64, header and trailer included.
+	// uploadEntries and uploadBytes bound one Upload: what a service takes in one phase (PROTOCOL §1.7), unless its Hello
+	// said less. Octets are counted before base64, header and trailer included.
 	uploadEntries = 1000
 	uploadBytes   = 4 << 20
 
@@ -134,32 +134,48 @@ func (r *run) readBackAfter(ctx context.Context, out *outbox, cause error) error
 	return r.readBack(ctx, out)
 }
 
+// limits are those of an Upload at this service.
+func (a *Account) limits() (entries, octets int) {
+	entries, octets = uploadEntries, uploadBytes
+	if s := a.file.Service; s != nil && s.Constraints != nil {
+		if n := s.Constraints.MaxEntries; n != nil && *n > 0 {
+			entries = int(min(int64(entries), *n))
+		}
+		if n := s.Constraints.BytesMax; n != nil && *n > 0 {
+			octets = int(min(int64(octets), *n))
+		}
+	}
+	return entries, octets
+}
+
 // pack makes the next request of the ops, which are sorted by container, and says how many it has dealt with.
 func (r *run) pack(out *outbox, waiting []*op, refused map[string]bool) (*sent, int, error) {
 	s := &sent{ID: newID()}
+	maxEntries, maxOctets := r.a.limits()
 	entries, octets := 0, 0
 	for i, o := range waiting {
 		if refused[o.Container] {
 			continue
 		}
-		size := len(o.Envelope.Header) + len(o.Envelope.Payload) + len(o.Envelope.Trailer)
-		full := entries >= uploadEntries || entries > 0 && octets+size > uploadBytes
-		if full {
+		peaks, err := r.behind(out, o.Container)
+		if err != nil {
+			return nil, 0, err
+		}
+		last := len(s.Containers) - 1
+		begins := last < 0 || s.Containers[last].Container != o.Container
+		size, count := len(o.Envelope.Header)+len(o.Envelope.Payload)+len(o.Envelope.Trailer), 1
+		if begins && peaks.Frames == 0 {
+			count++ // frame 0
+		}
+		if entries > 0 && (entries+count > maxEntries || octets+size > maxOctets) {
 			return s, i, nil
 		}
-		if last := len(s.Containers) - 1; last < 0 || s.Containers[last].Container != o.Container {
-			peaks, err := r.behind(out, o.Container)
-			if err != nil {
-				return nil, 0, err
-			}
+		if begins {
 			s.Containers = append(s.Containers, sentUpdate{Container: o.Container, Index: peaks.Frames, Digest: peaks.Digest()})
-			if peaks.Frames == 0 {
-				entries++ // frame 0
-			}
 		}
 		u := &s.Containers[len(s.Containers)-1]
 		u.Seqs = append(u.Seqs, o.Seq)
-		entries++
+		entries += count
 		octets += size
 	}
 	return s, len(waiting), nil

@@ -1,0 +1,217 @@
+package client
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/mathmesh/meshd/pkg/dare"
+	"github.com/mathmesh/meshd/pkg/jbcd"
+	"github.com/mathmesh/meshd/pkg/mesh"
+)
+
+// shop is an account whose service serves shelves, and may lie about them.
+type shop struct {
+	t       *testing.T
+	fake    *fakeService
+	account *Account
+	laptop  *member
+	shelves map[string]*shelf
+	edit    func(*mesh.DownloadRequest, *mesh.DownloadResponse)
+	asked   []*mesh.DownloadRequest
+}
+
+func newShop(t *testing.T) *shop {
+	t.Helper()
+	s := &shop{t: t, shelves: map[string]*shelf{}}
+	p := newPerson(t, "alice@example.com")
+	var entry *mesh.CatalogedDevice
+	s.laptop, entry = p.device(mesh.RightAdmin, mesh.RightAll)
+	s.shelves[mesh.CatalogDevice] = newShelf(t, mesh.CatalogDevice)
+	s.shelves[mesh.CatalogDevice].put(s.laptop, entry)
+	s.fake = newFake(t)
+	s.fake.serve = s.serve
+	c := newCaller(t, s.fake, "https")
+	c.holder, c.authKID = s.laptop.holder, s.laptop.Authentication.KID()
+	c.cred.Envelopes = []*dare.Envelope{s.laptop.Credential}
+	g := s.fake.provider.Gateway
+	s.account = &Account{
+		conf: *c.conf, address: mesh.Address{Local: "alice", Domain: "example.com"}, dir: t.TempDir(),
+		file: &accountFile{State: stateConnected, Device: entry, Service: &serviceFile{
+			UDF: g.Service.UDF(), ProfileService: g.EnvelopedProfileService, ProfileHost: g.EnvelopedProfileHost,
+		}},
+		member: s.laptop, replicas: map[string]*replica{}, session: c.session,
+	}
+	if err := s.account.openQueue(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.account.queue.close() })
+	return s
+}
+
+func (s *shop) serve(tag string, body jbcd.Raw) mesh.ResponseMessage {
+	if tag == mesh.TagStatus {
+		res := new(mesh.StatusResponse)
+		for name, shelf := range s.shelves {
+			res.ContainerStatus = append(res.ContainerStatus, mesh.ContainerStatus{
+				Container: name, Index: mesh.Int(shelf.peaks.Frames), Digest: shelf.peaks.Digest(),
+			})
+		}
+		return res
+	}
+	req := new(mesh.DownloadRequest)
+	if err := jbcd.Unmarshal(body, req); err != nil {
+		s.t.Error(err)
+	}
+	s.asked = append(s.asked, req)
+	res := new(mesh.DownloadResponse)
+	for _, sel := range req.Select {
+		shelf := s.shelves[sel.Container]
+		u := shelf.update(0)
+		u.Envelopes = u.Envelopes[*sel.IndexMin : *sel.IndexMax+1]
+		res.Updates = append(res.Updates, *u)
+	}
+	if s.edit != nil {
+		s.edit(req, res)
+	}
+	return res
+}
+
+func (s *shop) sync() (*SyncReport, error) { return s.account.Sync(s.t.Context(), nil) }
+
+// FLOWS §5, D-20: a frame larger than a page comes in parts; the replica has it as if it had come whole.
+func TestSyncJoinsParts(t *testing.T) {
+	s := newShop(t)
+	shelf := newShelf(t, mesh.CatalogCredential)
+	large := credential(1)
+	large.Notes = strings.Repeat("x", 10_000)
+	shelf.put(s.laptop, large)
+	shelf.put(s.laptop, credential(2))
+	s.shelves[mesh.CatalogCredential] = shelf
+	const page = 4000
+	s.edit = func(req *mesh.DownloadRequest, res *mesh.DownloadResponse) {
+		offset := 0
+		if o := req.ConstraintsPost.BytesOffset; o != nil {
+			offset = int(*o)
+		}
+		for i := range res.Updates {
+			for j, e := range res.Updates[i].Envelopes {
+				if res.Updates[i].Container == mesh.CatalogDevice || len(e.Payload) < 10_000 {
+					continue
+				}
+				cut := *e
+				cut.Header = set(t, cut.Header, "ContentLength", int64(len(e.Payload)))
+				cut.Payload = e.Payload[offset:min(len(e.Payload), offset+page)]
+				res.Updates[i].Envelopes[j] = &cut
+			}
+		}
+	}
+	if _, err := s.sync(); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.asked) != 3 { // both containers in one, then two more parts
+		t.Errorf("%d Downloads, want 3", len(s.asked))
+	}
+	r, err := s.account.replica(mesh.CatalogCredential)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range shelf.frames {
+		got, err := r.frame(int64(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("frame %d (-want +got):\n%s", i, diff)
+		}
+	}
+}
+
+// C-016: the service has another history, longer than the one which it had shown: that is a fork, not a wrong frame.
+func TestSyncNamesAFork(t *testing.T) {
+	s := newShop(t)
+	shelf := newShelf(t, mesh.CatalogCredential)
+	shelf.put(s.laptop, credential(1))
+	shelf.put(s.laptop, credential(2))
+	s.shelves[mesh.CatalogCredential] = shelf
+	if _, err := s.sync(); err != nil {
+		t.Fatal(err)
+	}
+	other := newShelf(t, mesh.CatalogCredential)
+	for n := range 5 {
+		other.put(s.laptop, credential(n+10))
+	}
+	s.shelves[mesh.CatalogCredential] = other
+	report, err := s.sync()
+	var proof *ProofError
+	if !errors.As(err, &proof) || proof.Fault != "fork" || proof.Index != 3 || proof.Container != mesh.CatalogCredential {
+		t.Fatalf("%v, want fork at 3", err)
+	}
+	for _, c := range report.Containers {
+		if c.Container == mesh.CatalogCredential && (c.Frames != 3 || !bytes.Equal(c.Digest, shelf.peaks.Digest()) || c.Fault != "fork") {
+			t.Errorf("the replica was touched: %+v", c)
+		}
+	}
+	frame, err := os.ReadFile(filepath.Join(proof.Evidence, "frame.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := dare.Parse(frame)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(other.frames[3], kept); diff != "" {
+		t.Errorf("evidence is not the frame as received (-want +got):\n%s", diff)
+	}
+}
+
+// A container with a name that is none of an account never becomes a file.
+func TestSyncIgnoresNamesThatAreNone(t *testing.T) {
+	s := newShop(t)
+	s.shelves["../../evil"] = newShelf(t, "../../evil")
+	s.shelves["mmm_Later"] = newShelf(t, "mmm_Later")
+	report, err := s.sync()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Containers) != 1 {
+		t.Errorf("%+v, want mmm_Device alone", report.Containers)
+	}
+}
+
+// A service that answers every Upload with Conflict is given up, not asked for ever; the change waits on.
+func TestSyncGivesUpOnConflicts(t *testing.T) {
+	s := newShop(t)
+	c, err := s.account.Catalog(mesh.CatalogBookmark)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Put(&mesh.CatalogedBookmark{Path: "x", URI: "https://x.example"}); err != nil {
+		t.Fatal(err)
+	}
+	uploads := 0
+	honest := s.serve
+	s.fake.serve = func(tag string, body jbcd.Raw) mesh.ResponseMessage {
+		if tag != mesh.TagUpload {
+			return honest(tag, body)
+		}
+		uploads++
+		return &mesh.UploadResponse{Entries: []mesh.EntryResponse{
+			{IndexRequest: 0, Result: mesh.ResultConflict}, {IndexRequest: 1, Result: mesh.ResultConflict},
+		}}
+	}
+	_, err = s.sync()
+	var refusal *ServiceError
+	if !errors.As(err, &refusal) || refusal.Kind != mesh.Conflict || uploads != rounds {
+		t.Errorf("%v after %d Uploads, want it given up after %d", err, uploads, rounds)
+	}
+	if n := s.account.Info().Pending; n != 1 {
+		t.Errorf("%d changes wait, want 1", n)
+	}
+}
