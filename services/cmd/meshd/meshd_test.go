@@ -1,14 +1,18 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -168,6 +172,67 @@ func TestCertificates(t *testing.T) {
 		}
 		if leaf.DNSNames[0] != want {
 			t.Errorf("%q gets the certificate of %s, want %s", name, leaf.DNSNames[0], want)
+		}
+	}
+}
+
+// The contract of `meshd dev` (docs/design.md, Contracts): the file appears when everything answers, and goes with it.
+func TestDev(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "state.json")
+	write(t, file, "of an earlier run")
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- runDev(ctx, stack.DevOptions{Store: stack.SQLite, Shards: 2, Domains: []string{"alpha.example", "beta.example"}, Log: t.Output()}, file)
+	}()
+	var state map[string]any
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if data, err := os.ReadFile(file); err == nil && json.Unmarshal(data, &state) == nil { // never half of it
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no state file")
+		}
+	}
+	providers, _ := state["providers"].([]any)
+	if len(providers) != 2 || state["dns"] == nil {
+		t.Fatalf("state: %v", state)
+	}
+	var data string
+	for i, domain := range []string{"alpha.example", "beta.example"} {
+		p, _ := providers[i].(map[string]any)
+		text := func(key string) string { s, _ := p[key].(string); return s }
+		if text("domain") != domain {
+			t.Errorf("provider %d is %q, want %q", i, text("domain"), domain)
+		}
+		for key, pattern := range map[string]string{
+			"endpoint":           `^https://127\.0\.0\.1:\d+/\.well-known/mmm$`,
+			"cleartext_endpoint": `^http://127\.0\.0\.1:\d+/\.well-known/mmm$`,
+			"ca_file":            `^/.*/tls/ca\.pem$`,
+			"admin":              `^127\.0\.0\.1:\d+$`,
+			"metrics":            `^http://127\.0\.0\.1:\d+/metrics$`,
+		} {
+			if !regexp.MustCompile(pattern).MatchString(text(key)) {
+				t.Errorf("%s of %s: %q does not match %s", key, domain, text(key), pattern)
+			}
+		}
+		if resp, err := http.Get("http://" + text("admin") + "/readyz"); err != nil || resp.StatusCode != http.StatusOK {
+			t.Errorf("%s is not ready: %v, %v", domain, resp, err)
+		} else {
+			resp.Body.Close()
+		}
+		if _, err := os.Stat(text("ca_file")); err != nil {
+			t.Error(err)
+		}
+		data = filepath.Dir(filepath.Dir(text("ca_file")))
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("stopped with %v", err)
+	}
+	for _, path := range []string{file, data} {
+		if _, err := os.Stat(path); err == nil {
+			t.Errorf("%s is still there", path)
 		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -444,5 +446,28 @@ func TestWritePKI(t *testing.T) {
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: key file %v, %v; want mode 0600", role, info, err)
 		}
+	}
+}
+
+// The trace of the caller goes on in the shard, from the first commit on (docs/design.md, Errors, context, logs).
+func TestTraceContext(t *testing.T) {
+	ca := newCA(t)
+	var seen trace.SpanContext
+	s := start(t, ca, identity(t, ca, rpc.Shard), accounts{resolve: func(ctx context.Context) error {
+		seen = trace.SpanContextFromContext(ctx)
+		return nil
+	}})
+	tracer := sdktrace.NewTracerProvider() // samples everything, exports nothing
+	cc, err := rpc.Dial(s.addr, rpc.Shard, rpc.Options{Identity: identity(t, ca, rpc.Gateway), Tracer: tracer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	ctx, span := tracer.Tracer("test").Start(within(t), "request")
+	if _, err := shardpb.NewAccountsServiceClient(cc).Resolve(ctx, &shardpb.ResolveRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if !seen.IsValid() || seen.TraceID() != span.SpanContext().TraceID() {
+		t.Errorf("the shard is in trace %v, the gateway in %v", seen.TraceID(), span.SpanContext().TraceID())
 	}
 }

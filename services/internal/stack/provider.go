@@ -144,7 +144,7 @@ func (p *provider) writeMap(targets []string) (*shardmap.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(path, data, 0o644); err != nil {
+	if err := replaceFile(path, data); err != nil {
 		return nil, err
 	}
 	return shardmap.OpenFile(path)
