@@ -93,6 +93,14 @@ func TestVerifyProfileHostRefuses(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	// Callers use KeyAuthentication without asking whether it is there.
+	keyless := *p.Gateway.Host
+	keyless.KeyAuthentication = nil
+	if env, err := sign(TagProfileHost, keyless, host, service); err != nil {
+		t.Fatal(err)
+	} else if _, err := VerifyProfileHost(env, p.Gateway.Service); KindOf(err) != ProfileInvalid || err == nil {
+		t.Errorf("a host that cannot authenticate: %v", err)
+	}
 	// An online key of the service may sign hosts, too.
 	online, err := keys.Generate(keys.Ed448)
 	if err != nil {

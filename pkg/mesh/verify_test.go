@@ -99,6 +99,22 @@ func TestVerifyRefuses(t *testing.T) {
 		}
 	}
 
+	// The authority that is written must be the one that signed.
+	for udf, ok := range map[string]bool{"": true, alice.account.UDF(): true, mallory.account.UDF(): false} {
+		c, err := VerifyConnectionAccount(connection, alice.account)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.AuthorityUDF = udf
+		env, err := sign(TagConnectionAccount, c, alice.Account.Admin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := VerifyConnectionAccount(env, alice.account); (err == nil) != ok {
+			t.Errorf("AuthorityUDF %q: %v", udf, err)
+		}
+	}
+
 	// Who is no authority.
 	if _, err := VerifyConnectionAccount(connection, mallory.account); err == nil {
 		t.Error("a connection of another account")
