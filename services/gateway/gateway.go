@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/mathmesh/meshd/pkg/dare"
 	"github.com/mathmesh/meshd/pkg/keys"
 	"github.com/mathmesh/meshd/pkg/make1"
@@ -90,6 +92,7 @@ type Gateway struct {
 	telemetry *telemetry.Telemetry
 	log       *slog.Logger
 	metrics   *metrics
+	tracer    trace.Tracer
 	now       func() time.Time
 	rules     map[string]*rule
 
@@ -126,6 +129,7 @@ func New(c Config) (*Gateway, error) {
 		router:    c.Router,
 		telemetry: c.Telemetry,
 		log:       c.Telemetry.Log,
+		tracer:    c.Telemetry.Tracer.Tracer(scope),
 		now:       c.Now,
 		rules:     make(map[string]*rule),
 		bodies:    &bodies{pace: bodyPace(), budget: limits.Bodies, now: c.Now},

@@ -1,12 +1,15 @@
 package gateway
 
 import (
+	"context"
 	"mime"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/mathmesh/meshd/pkg/mesh"
 )
@@ -31,15 +34,17 @@ type front struct {
 
 // ServeHTTP takes one request, of any shape, and writes one answer.
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := f.now()
-	q := &request{Gateway: f.Gateway, cleartext: f.cleartext, remote: remoteAddress(r), start: start}
-	a := f.serve(q, w, r)
+	// A trace begins here: what a client says of traces is a stranger's word.
+	ctx, span := f.tracer.Start(r.Context(), "gateway", trace.WithSpanKind(trace.SpanKindServer))
+	defer span.End()
+	q := &request{Gateway: f.Gateway, cleartext: f.cleartext, remote: remoteAddress(r), start: f.now()}
+	a := f.serve(ctx, q, w, r)
 	write(w, r, a)
-	q.record(r.Context(), a)
+	q.record(ctx, span, a)
 }
 
 // serve is ServeHTTP up to the answer.
-func (f *front) serve(q *request, w http.ResponseWriter, r *http.Request) *answer {
+func (f *front) serve(ctx context.Context, q *request, w http.ResponseWriter, r *http.Request) *answer {
 	d, refusal := f.admit(r)
 	if refusal != nil {
 		return refusal
@@ -51,7 +56,7 @@ func (f *front) serve(q *request, w http.ResponseWriter, r *http.Request) *answe
 	}
 	defer f.bodies.release(body)
 	q.size = len(body)
-	return q.handle(r.Context(), body)
+	return q.handle(ctx, body)
 }
 
 // admit checks everything of a request but its body.

@@ -249,7 +249,7 @@ func TestFraming(t *testing.T) {
 	} {
 		if c.name == "cut off" {
 			g.bodies.pace = pace{grace: 300 * time.Millisecond, rate: 32 << 10, idle: 100 * time.Millisecond}
-			g.Gateway.bodies.now = time.Now
+			g.bodies.now = time.Now
 		}
 		if resp, body := raw(t, address, c.request); resp.StatusCode != c.want {
 			t.Errorf("%s: HTTP %d %s, want %d", c.name, resp.StatusCode, body, c.want)

@@ -7,6 +7,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/mathmesh/meshd/pkg/mesh"
 )
@@ -17,8 +18,11 @@ type metrics struct {
 	ticketHits metric.Int64Counter
 }
 
+// scope names the package in metrics and traces.
+const scope = "github.com/mathmesh/meshd/services/gateway"
+
 func newMetrics(p metric.MeterProvider) (*metrics, error) {
-	meter := p.Meter("github.com/mathmesh/meshd/services/gateway")
+	meter := p.Meter(scope)
 	duration, err := meter.Float64Histogram("mesh_transaction_duration_seconds", metric.WithUnit("s"),
 		metric.WithDescription("Time from the head of a request to the end of its answer."),
 		metric.WithExplicitBucketBoundaries(.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10))
@@ -47,11 +51,15 @@ func outcome(status int) string {
 
 // record counts and logs a request: sizes, times, codes, the keyed hash of the account. Never an address, an envelope
 // or a key.
-func (q *request) record(ctx context.Context, a *answer) {
+func (q *request) record(ctx context.Context, span trace.Span, a *answer) {
 	took := q.now().Sub(q.start)
 	name := "none"
 	if q.rule != nil {
 		name = q.rule.name
+	}
+	if span.IsRecording() {
+		span.SetName("gateway " + name)
+		span.SetAttributes(attribute.Int("mesh.status", a.status), attribute.Int("mesh.extended", a.extended), attribute.String("mesh.auth", q.by.String()))
 	}
 	q.metrics.duration.Record(ctx, took.Seconds(), metric.WithAttributeSet(attribute.NewSet(
 		attribute.String("transaction", name),

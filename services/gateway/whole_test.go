@@ -188,7 +188,7 @@ func (c *caller) exchange(t *testing.T, tag string, request any, into mesh.Respo
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := c.front.open(t, must[[]byte](t)(e.MarshalJBCD()), pending, into)
+	r := c.open(t, must[[]byte](t)(e.MarshalJBCD()), pending, into)
 	if r.ticket != nil {
 		c.ticket = r.ticket
 	}
@@ -202,7 +202,7 @@ func (c *caller) byTicket(t *testing.T, tag string, request any, into mesh.Respo
 		t.Fatal("no ticket")
 	}
 	body, pending := c.sealed(t, tag, request)
-	return c.front.open(t, body, pending, into)
+	return c.open(t, body, pending, into)
 }
 
 func (c *caller) sealed(t *testing.T, tag string, request any) ([]byte, *make1.Pending) {
@@ -221,11 +221,11 @@ func (f *front) open(t *testing.T, body []byte, pending *make1.Pending, into mes
 	if into == nil {
 		into = new(mesh.Response)
 	}
-	payload := []byte(nil)
-	switch a, err := pending.Open(must[*dare.Envelope](t)(dare.Parse(answer))); {
-	case err == nil:
+	var payload []byte
+	a, err := pending.Open(must[*dare.Envelope](t)(dare.Parse(answer)))
+	if err == nil {
 		payload, r.ticket = a.Payload, a.Ticket
-	default:
+	} else {
 		var h *make1.Hint
 		if !errors.As(err, &h) {
 			t.Fatalf("HTTP %d: %v", resp.StatusCode, err)
