@@ -134,6 +134,7 @@ func TestUnmarshalRefuses(t *testing.T) {
 		{"not UTF-8", "{\"U\":\"a\xff\"}", "jbcd: not UTF-8 (offset 7)"},
 		{"surrogate in UTF-8", "{\"U\":\"\xed\xa0\x80\"}", "jbcd: not UTF-8 (offset 6)"},
 		{"lone surrogate", `{"U":"\ud83d"}`, "jbcd: lone surrogate (offset 6)"},
+		{"two low surrogates", `{"U":"\ude00\ude00"}`, "jbcd: lone surrogate (offset 6)"},
 		{"lone low surrogate", `{"U":"\ude00\ud83d"}`, "jbcd: lone surrogate (offset 6)"},
 		{"bad escape", `{"U":"\x41"}`, "jbcd: bad escape (offset 6)"},
 		{"too deep", deep(32), "jbcd: nested too deeply (offset 36)"},

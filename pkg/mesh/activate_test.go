@@ -182,6 +182,15 @@ func TestActivateForgedAccount(t *testing.T) {
 	if _, err := Activate(&alice.Device, e, alice.account.UDF()); KindOf(err) != ProfileInvalid {
 		t.Errorf("the device takes part in the account of another: %v", err)
 	}
+	// Mallory's own account, which is in order, under the name of hers.
+	a.ProfileAccount = mallory.profileAccount
+	if e, err = a.CatalogedDevice(); err != nil {
+		t.Fatal(err)
+	}
+	e.Accounts[0].AccountUDF = alice.account.UDF()
+	if _, err := Activate(&alice.Device, e, alice.account.UDF()); KindOf(err) != ProfileInvalid {
+		t.Errorf("another account under this name: %v", err)
+	}
 	// The account's own profile beside another mesh, which would name the administrators.
 	if e, err = alice.admission().CatalogedDevice(); err != nil {
 		t.Fatal(err)
