@@ -45,9 +45,18 @@ func want(t *testing.T, code int, text string, args ...string) string {
 func TestUsage(t *testing.T) {
 	want(t, 0, "Setting up, in this order", "--help")
 	for _, args := range [][]string{
-		{"bogus"}, {"account", "bogus"}, {"account", "where"}, {"account", "where", "alice@alpha.example"}, {"account", "where", "nobody"},
-		{"shardmap", "show", "--colour"}, {"shardmap", "show"}, {"pki", "create"}, {"fsck"}, {"tickets", "rotate"},
-		{"dev", "stop", "alpha.example"}, {"fsck", "--sqlite", "a", "--url-file", "b"},
+		{"bogus"},
+		{"account", "bogus"},
+		{"account", "where"},
+		{"account", "where", "alice@alpha.example"},
+		{"account", "where", "nobody"},
+		{"shardmap", "show", "--colour"},
+		{"shardmap", "show"},
+		{"pki", "create"},
+		{"fsck"},
+		{"tickets", "rotate"},
+		{"dev", "stop", "alpha.example"},
+		{"fsck", "--sqlite", "a", "--url-file", "b"},
 	} {
 		want(t, 2, "", args...)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -44,7 +45,7 @@ func runGateway(ctx context.Context, c *config.Gateway) error {
 	}
 	log := parts.Telemetry.Log
 	defer parts.Telemetry.Close(context.WithoutCancel(ctx))
-	go source.Watch(ctx, func(err error) { log.Error("shard map not re-read", "err", err) })
+	go source.Watch(ctx, func(err error) { log.ErrorContext(ctx, "shard map not re-read", slog.Any("err", err)) })
 	if err := listenAll(
 		to{"listen", c.Listen, &parts.Listener},
 		to{"cleartext_listen", c.CleartextListen, &parts.Cleartext},
@@ -56,7 +57,7 @@ func runGateway(ctx context.Context, c *config.Gateway) error {
 	if err != nil {
 		return err
 	}
-	log.Info("serving", "address", parts.Listener.Addr().String(), "version", version)
+	log.InfoContext(ctx, "serving", slog.String("address", parts.Listener.Addr().String()), slog.String("version", version))
 	return untilSignal(ctx, g)
 }
 

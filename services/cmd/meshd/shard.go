@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -54,7 +55,7 @@ func runShard(ctx context.Context, c *config.Shard) error {
 	if err != nil {
 		return err
 	}
-	parts.Telemetry.Log.Info("serving", "shard", c.Name, "address", parts.Listener.Addr().String(), "version", version)
+	parts.Telemetry.Log.InfoContext(ctx, "serving", slog.String("shard", c.Name), slog.String("address", parts.Listener.Addr().String()), slog.String("version", version))
 	return untilSignal(ctx, s)
 }
 

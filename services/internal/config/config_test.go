@@ -51,8 +51,10 @@ func TestLoad(t *testing.T) {
 	}
 	want := Gateway{
 		Listen: ":8443", AdminListen: ":9090", LogLevel: "debug",
-		Services: []Service{{Domain: "alpha.example", ProviderDir: "/etc/meshd/alpha", TLSCertFile: "/etc/meshd/tls.crt",
-			TLSKeyFile: "/etc/meshd/tls.key", RingFile: "/etc/meshd/ring.json", Policy: "open"}},
+		Services: []Service{{
+			Domain: "alpha.example", ProviderDir: "/etc/meshd/alpha", TLSCertFile: "/etc/meshd/tls.crt",
+			TLSKeyFile: "/etc/meshd/tls.key", RingFile: "/etc/meshd/ring.json", Policy: "open",
+		}},
 		ShardMapFile: "/etc/meshd/map.yaml", CertFile: "/pki/gateway.pem", KeyFile: "/pki/gateway-key.pem", CAFile: "/pki/ca.pem",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

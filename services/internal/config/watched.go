@@ -48,7 +48,7 @@ func (w *Watched[T]) Get() T {
 		return w.value
 	}
 	if err := w.read(); err != nil {
-		w.log.Error("file not re-read", "err", err)
+		w.log.Error("file not re-read", slog.Any("err", err))
 		if info != nil {
 			w.stamp = info // say it once per change
 		}

@@ -72,7 +72,7 @@ func TestFromStatusOfTransport(t *testing.T) {
 		t.Error("nil is an error")
 	}
 	own := mesh.E("gateway", mesh.Conflict, nil)
-	if got := rpc.FromStatus("op", own); got != error(own) {
+	if got := rpc.FromStatus("op", own); !errors.Is(got, own) || mesh.KindOf(got) != mesh.Conflict {
 		t.Errorf("a mesh.Error was changed: %v", got)
 	}
 	if got := mesh.KindOf(rpc.FromStatus("op", rpc.ToStatus(context.DeadlineExceeded))); got != mesh.Overloaded {

@@ -42,7 +42,7 @@ func (id *Identity) current() (tls.Certificate, *x509.CertPool) {
 	defer id.mu.Unlock()
 	if id.files[0] != "" && id.changed() {
 		if err := id.load(); err != nil {
-			id.log.Error("identity not renewed", "err", err)
+			id.log.Error("identity not renewed", slog.Any("err", err))
 		}
 	}
 	return id.cert, id.roots

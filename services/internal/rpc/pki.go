@@ -200,7 +200,7 @@ func replaceFile(name string, data []byte, mode fs.FileMode) error {
 
 func serial() *big.Int {
 	octets := make([]byte, 16)
-	rand.Read(octets) //nolint:errcheck // never fails (crypto/rand)
+	rand.Read(octets)
 	octets[0] &= 0x7f // positive
 	return new(big.Int).SetBytes(octets)
 }

@@ -37,6 +37,10 @@ const (
 	keepaliveTime = 60 * time.Second
 	// streams bounds what one client connection may have going at once; more waits at the client.
 	streams = 1024
+	// window of a call and of a connection, octets. Given ones spare the pings by which gRPC measures connections, two for
+	// each message; a whole Upload (8 MiB) or Download (16 MiB) fits, several share a connection.
+	window     = 16 << 20
+	connWindow = 64 << 20
 )
 
 // Options are the same for a server and a client.
@@ -69,7 +73,9 @@ func NewServer(o Options) *grpc.Server {
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxSendMsgSize(maxMessage),
 		grpc.MaxConcurrentStreams(streams),
-		grpc.SharedWriteBuffer(true), // idle connections hold no buffer
+		grpc.InitialWindowSize(window),
+		grpc.NumStreamWorkers(32),
+		grpc.InitialConnWindowSize(connWindow),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionAge:      connAge,
 			MaxConnectionAgeGrace: connGrace,
@@ -123,7 +129,7 @@ func panicked(ctx context.Context, log *slog.Logger, method string, p any) error
 	if err, ok := p.(interface{ RuntimeError() }); ok {
 		what = err.(error).Error() // an index, a nil pointer: no user data
 	}
-	log.ErrorContext(ctx, "panic", "method", method, "panic", what, "stack", string(debug.Stack()))
+	log.ErrorContext(ctx, "panic", slog.String("method", method), slog.String("panic", what), slog.String("stack", string(debug.Stack())))
 	return ToStatus(mesh.E("rpc", mesh.Internal, nil))
 }
 
@@ -136,7 +142,7 @@ func faultUnary(log *slog.Logger) grpc.UnaryServerInterceptor {
 		}
 		var e *mesh.Error
 		if !errors.As(err, &e) && ctx.Err() == nil || e != nil && e.Kind == mesh.Internal {
-			log.ErrorContext(ctx, "call failed", "method", info.FullMethod, "err", err)
+			log.ErrorContext(ctx, "call failed", slog.String("method", info.FullMethod), slog.Any("err", err))
 		}
 		return nil, ToStatus(err)
 	}

@@ -25,7 +25,7 @@ func newLogger(o Options) (*slog.Logger, error) {
 	default:
 		return nil, fmt.Errorf("telemetry: log format %q: want json or text", o.Format)
 	}
-	return slog.New(traced{h}).With("role", o.Role), nil
+	return slog.New(traced{h}).With(slog.String("role", o.Role)), nil
 }
 
 // traced adds the trace of the context to a record, so that a log line leads to its trace.
@@ -39,4 +39,5 @@ func (h traced) Handle(ctx context.Context, r slog.Record) error {
 }
 
 func (h traced) WithAttrs(attrs []slog.Attr) slog.Handler { return traced{h.Handler.WithAttrs(attrs)} }
-func (h traced) WithGroup(name string) slog.Handler       { return traced{h.Handler.WithGroup(name)} }
+
+func (h traced) WithGroup(name string) slog.Handler { return traced{h.Handler.WithGroup(name)} }

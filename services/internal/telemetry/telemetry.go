@@ -65,7 +65,7 @@ func New(ctx context.Context, o Options) (*Telemetry, error) {
 	t := &Telemetry{Log: log, Tracer: noop.NewTracerProvider(), hashKey: o.HashKey, profiling: o.Profiling, registry: prometheus.NewRegistry()}
 	if len(t.hashKey) == 0 {
 		t.hashKey = make([]byte, 32)
-		rand.Read(t.hashKey) //nolint:errcheck // never fails (crypto/rand)
+		rand.Read(t.hashKey)
 	}
 	res := resource.NewSchemaless(
 		attribute.String("service.name", "meshd-"+o.Role),
