@@ -55,7 +55,7 @@ func recruit(t *testing.T, s *service, accounts int) *crew {
 	c := &crew{service: s, dir: t.TempDir()}
 	for i := range accounts {
 		own := *s
-		own.http = browser(t, s.ProviderState, 10*time.Second) // a connection of his own
+		own.http = browser(t, s.ProviderState, answerTime) // a connection of his own
 		p, err := own.join(t.Context(), someone(s.Domain), true)
 		if err != nil {
 			t.Fatal(err)

@@ -40,10 +40,13 @@ type service struct {
 	profile    *dare.Envelope // ProfileService
 }
 
+// answerTime is longer than a gateway waits for anything.
+const answerTime = 20 * time.Second
+
 // meet verifies the service of p.
 func meet(t testing.TB, p stack.ProviderState) *service {
 	t.Helper()
-	s := &service{ProviderState: p, endpoint: new(atomic.Pointer[string]), http: browser(t, p, 10*time.Second)}
+	s := &service{ProviderState: p, endpoint: new(atomic.Pointer[string]), http: browser(t, p, answerTime)}
 	s.endpoint.Store(&p.Endpoint)
 	hello, err := client.Hello(t.Context(), client.Config{Services: map[string]string{p.Domain: p.Endpoint}, HTTP: s.http}, p.Domain)
 	if err != nil {
