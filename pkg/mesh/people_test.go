@@ -175,13 +175,13 @@ func TestSecrets(t *testing.T) {
 		texts[verb] = fmt.Sprintf(verb+verb+verb+verb, alice.Secrets, &alice.Device, struct{ Mesh *MeshSecrets }{alice.Mesh}, provider)
 	}
 	var log bytes.Buffer
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("text", "secrets", alice.Secrets, "seed", alice.Device.Seed)
-	slog.New(slog.NewTextHandler(&log, nil)).Info("text", "secrets", alice.Secrets, "seed", alice.Device.Seed)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("text", slog.Any("secrets", alice.Secrets), slog.Any("seed", alice.Device.Seed))
+	slog.New(slog.NewTextHandler(&log, nil)).Info("text", slog.Any("secrets", alice.Secrets), slog.Any("seed", alice.Device.Seed))
 	texts["slog"] = log.String()
 	for how, text := range texts {
 		for _, seed := range []Seed{alice.Device.Seed, alice.Mesh.Seed, alice.Account.Seed, provider.Offline.Service} {
 			for _, shown := range []string{
-				seed.String(), string(seed.Secret), fmt.Sprintf("%x", seed.Secret), strings.Trim(fmt.Sprint(seed.Secret), "[]"),
+				seed.String(), string(seed.Secret), fmt.Sprintf("%x", seed.Secret), strings.Trim(fmt.Sprintf("%d", seed.Secret), "[]"),
 				strings.TrimPrefix(fmt.Sprintf("%#v", seed.Secret), "[]byte"), base64.StdEncoding.EncodeToString(seed.Secret),
 			} {
 				if strings.Contains(text, shown) {
