@@ -179,20 +179,23 @@ func readBinary(s *scanner, t token, v reflect.Value) error {
 	return nil
 }
 
+// strict refuses bits left over at the end. Making it copies a table of 256 octets, so it is made once; it never changes.
+var strict = base64.RawURLEncoding.Strict()
+
 // DecodeBase64 decodes base64url without padding, white space dropped (D-44); false when text is anything else,
 // also when the bits left over at the end are not zero: octets have one text.
 func DecodeBase64(text []byte) ([]byte, bool) {
-	if bytes.ContainsAny(text, " \t\r\n") {
+	out := make([]byte, base64.RawURLEncoding.DecodedLen(len(text)))
+	n, err := strict.Decode(out, text) // drops line ends itself
+	if err != nil && bytes.ContainsAny(text, " \t") {
 		packed := make([]byte, 0, len(text))
 		for _, c := range text {
-			if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			if c != ' ' && c != '\t' {
 				packed = append(packed, c)
 			}
 		}
-		text = packed
+		n, err = strict.Decode(out, packed)
 	}
-	out := make([]byte, base64.RawURLEncoding.DecodedLen(len(text)))
-	n, err := base64.RawURLEncoding.Strict().Decode(out, text)
 	if err != nil {
 		return nil, false
 	}
