@@ -109,6 +109,10 @@ const DedupLife = 15 * time.Minute
 // octets in PostgreSQL. Ours have 56 characters.
 const MaxName = 1024
 
+// MaxContainers bounds the containers of an account: one has some twenty, and a Status of this many is still small. One more is
+// mesh.QuotaExceeded for the whole request.
+const MaxContainers = 1000
+
 // FrameZero is the stored header of a frame 0 that the service writes: what is left of R-29's
 // {"ContainerInfo":{"DataEncoding":"JSON","ContainerType":"Merkle","Index":0}} without ContainerInfo, which is spliced in when
 // the frame is served. Its payload is empty, it has no trailer and no time of arrival.

@@ -180,6 +180,18 @@ var applyCases = []testCase{
 		_, err := b.store.Apply(b.ctx, a)
 		b.kind("partition", err, mesh.Internal)
 	}},
+	{"apply/number of containers", func(b *bench) {
+		u := b.bare("alice")
+		var updates []shard.ContainerUpdate
+		for i := range shard.MaxContainers - 3 { // beside three spools
+			updates = append(updates, update(fmt.Sprintf("app_C%d", i), item("a", shard.New)))
+		}
+		_, err := b.store.Apply(b.ctx, u.application(updates...))
+		b.ok(err)
+		u.refused("one more", mesh.QuotaExceeded, update("app_C0", item("b", shard.New)), update("app_D", item("a", shard.New)))
+		u.frames("app_C0", "a 1")
+		b.same("containers", len(u.status().Containers), shard.MaxContainers)
+	}},
 	{"apply/octets are kept C-001 C-156", func(b *bench) {
 		u := b.user("alice")
 		e := item("a", shard.New)

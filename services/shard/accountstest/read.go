@@ -218,6 +218,23 @@ var readCases = []testCase{
 		b.same("another zone", window(late.In(time.FixedZone("", 7200)), time.Time{}), []int64{3})
 		b.same("with an index", indexes(u.read(u.query(shard.Selection{Container: containerBookmark, Before: late, Min: ptr(int64(2))}))[0]), []int64{2})
 	}},
+	{"read/names of nothing", func(b *bench) {
+		u := nine(b)
+		for _, name := range []string{"a\x00b", "\xff", strings.Repeat("x", 5000), ""} {
+			got := u.status(func(q *shard.StatusQuery) {
+				q.DeviceUDF, q.Containers = name, []shard.ContainerRight{{Container: name}}
+			})
+			b.same("status", []any{len(got.Containers), got.DeviceEntry}, []any{0, (*shard.Frame)(nil)})
+			b.same("read", u.read(u.query(shard.Selection{Container: name}))[0], shard.Selected{Container: name})
+			key, err := b.store.Signer(b.ctx, u.partition, u.address, name)
+			b.ok(err)
+			b.same("signer", key, (*shard.SignerKey)(nil))
+			_, err = b.store.Resolve(b.ctx, u.partition, name)
+			b.kind("resolve", err, mesh.UnknownAccount)
+			b.kind("check", u.as(name).check(0), mesh.NotAuthorized)
+			u.as(name).refused("upload", mesh.NotAuthorized)
+		}
+	}},
 	{"read/large", func(b *bench) {
 		u := b.user("alice")
 		var entries []shard.Entry

@@ -9,26 +9,33 @@ import (
 // Outcomes live in the slot of their time and the next one; the table of a slot is emptied when two more have begun.
 func TestDedupSlots(t *testing.T) {
 	conn := connect(t, server.Database(t))
-	key, digest := make([]byte, 32), make([]byte, 32)
-	recall := func(slot int) bool {
+	digest := make([]byte, 32)
+	key := func(slot int) []byte { return append(make([]byte, 31), byte(slot)) }
+	recall := func(at, slot int) bool {
 		t.Helper()
 		var found bool
-		if err := conn.QueryRow(t.Context(), `SELECT x.o_digest IS NOT NULL FROM mesh_recall(1::smallint, $1, $2) x`, slot, key).Scan(&found); err != nil {
+		if err := conn.QueryRow(t.Context(), `SELECT mesh_recall(1::smallint, $1, $2, $3) IS NOT NULL`, at, key(slot), digest).Scan(&found); err != nil {
 			t.Fatal(err)
 		}
 		return found
 	}
+	remember := func(slot int) error {
+		_, err := conn.Exec(t.Context(), `SELECT mesh_remember(1::smallint, $1, $2, $3, '{1,0,7,1}')`, slot, key(slot), digest)
+		return err
+	}
 	for slot := 100; slot < 112; slot++ {
 		exec(t, conn, `SELECT mesh_sweep($1)`, slot)
-		if recall(slot) {
-			t.Errorf("slot %d: an outcome of another turn of the ring", slot)
+		if err := remember(slot); err != nil {
+			t.Fatal(err)
 		}
-		exec(t, conn, `SELECT mesh_remember(1::smallint, $1, $2, $3, '{1,0,7,1}')`, slot, key, digest)
-		if !recall(slot) || slot > 100 && !recall(slot-1) {
-			t.Errorf("slot %d: not remembered", slot)
-		}
-		if _, err := conn.Exec(t.Context(), `SELECT mesh_remember(1::smallint, $1, $2, $3, '{1,0,7,1}')`, slot, key, digest); err == nil {
+		if err := remember(slot); err == nil {
 			t.Errorf("slot %d: stored twice", slot)
+		}
+		if !recall(slot, slot) || !recall(slot+1, slot) || recall(slot+2, slot) {
+			t.Errorf("slot %d is not remembered for two slots", slot)
+		}
+		if slot > 100 && !recall(slot, slot-1) {
+			t.Errorf("slot %d: the sweep took the slot before", slot)
 		}
 		var rows int
 		if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM request_dedup`).Scan(&rows); err != nil || rows > 3 {
@@ -36,12 +43,10 @@ func TestDedupSlots(t *testing.T) {
 		}
 	}
 	// Without a sweep for a whole turn the old rows are in the way of nobody.
-	exec(t, conn, `TRUNCATE request_dedup`)
-	exec(t, conn, `SELECT mesh_remember(1::smallint, 200, $1, $2, '{}')`, key, digest)
-	if recall(204) {
+	if recall(115, 111) || recall(116, 111) {
 		t.Error("an outcome of an hour ago counts")
 	}
-	exec(t, conn, `SELECT mesh_remember(1::smallint, 204, $1, $2, '{}')`, key, digest)
+	exec(t, conn, `SELECT mesh_remember(1::smallint, 115, $1, $2, '{}')`, key(111), digest)
 }
 
 // A request just before a boundary is known just after it.

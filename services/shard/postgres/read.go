@@ -44,7 +44,15 @@ type seen struct {
 }
 
 func seeArgs(partition uint16, address, kid, other string) []any {
-	return []any{int16(partition), address, kid, other}
+	return []any{int16(partition), text(address), text(kid), text(other)}
+}
+
+// text makes the name of nothing of what PostgreSQL does not take: clients may name anything.
+func text(s string) string {
+	if !rule.Name(s) {
+		return ""
+	}
+	return s
 }
 
 func scanSeen(row pgx.Row) (*seen, error) {
@@ -309,7 +317,7 @@ func readArgs(q *shard.ReadQuery) []any {
 		if sel.Before.IsZero() {
 			bf = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 		}
-		names, rights = append(names, sel.Container), append(rights, int32(sel.Right))
+		names, rights = append(names, text(sel.Container)), append(rights, int32(sel.Right))
 		low, high, from, to = append(low, lo), append(high, hi), append(from, nb), append(to, bf)
 	}
 	var skip *int64
@@ -318,7 +326,7 @@ func readArgs(q *shard.ReadQuery) []any {
 		skip = &n
 	}
 	return []any{
-		int16(q.Partition), q.Account, q.Caller.AuthKID, names, rights, low, high, from,
+		int16(q.Partition), text(q.Account), text(q.Caller.AuthKID), names, rights, low, high, from,
 		max(q.MaxEntries, 0), min(max(q.MaxBytes, 0), math.MaxInt32), q.Payload, skip, to,
 	}
 }
@@ -354,7 +362,7 @@ func (s *Store) Signer(ctx context.Context, partition uint16, address, kid strin
 		LEFT JOIN account a ON a.partition = p.partition AND a.address = $2
 		LEFT JOIN device_sign k ON k.partition = a.partition AND k.account = a.account AND k.kid = $3
 		LEFT JOIN device d ON d.partition = k.partition AND d.account = k.account AND d.unique_id = k.unique_id
-		WHERE p.partition = $1`, int16(partition), address, kid).Scan(&state, &curve, &k.Key, &current)
+		WHERE p.partition = $1`, int16(partition), text(address), text(kid)).Scan(&state, &curve, &k.Key, &current)
 	switch {
 	case none(err) || err == nil && shard.PartitionState(state) == shard.PartitionMoved:
 		return nil, mesh.Errorf(op, mesh.WrongShard, "partition unknown or moved")

@@ -47,7 +47,7 @@ func applyList(a *shard.Application) []any {
 	}
 	c := &a.Caller
 	args := make([]any, 0, applyArgs)
-	args = append(args, int16(a.Partition), a.Account, c.ProfileUDF, int64(c.Epoch), c.AuthKID, rule.DedupKey(c), notNil(c.RequestDigest), int32(need), rule.Atomic(a))
+	args = append(args, int16(a.Partition), text(a.Account), text(c.ProfileUDF), int64(c.Epoch), text(c.AuthKID), rule.DedupKey(c), notNil(c.RequestDigest), int32(need), rule.Atomic(a))
 	return append(args, makeArrays(a.Updates, a.Self).list()...)
 }
 
@@ -109,7 +109,7 @@ func (s *Store) Create(ctx context.Context, c shard.Creation) (*shard.Created, e
 func (s *Store) Delete(ctx context.Context, d shard.Deletion) error {
 	c := &d.Caller
 	_, err := s.do(ctx, "shard.Delete", call("o_fault, o_detail, NULL::bigint[]", "mesh_delete", deleteArgs),
-		[]any{int16(d.Partition), d.Account, c.ProfileUDF, int64(c.Epoch), c.AuthKID, rule.DedupKey(c), notNil(c.RequestDigest)})
+		[]any{int16(d.Partition), text(d.Account), text(c.ProfileUDF), int64(c.Epoch), text(c.AuthKID), rule.DedupKey(c), notNil(c.RequestDigest)})
 	return err
 }
 

@@ -75,6 +75,13 @@ func (s *Store) append(ctx context.Context, tx *sql.Tx, partition uint16, accoun
 	}
 
 	if absent {
+		var have int
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM container WHERE partition = ? AND account = ?`, partition, account).Scan(&have); err != nil {
+			return nil, false, err
+		}
+		if have >= shard.MaxContainers {
+			return nil, false, mesh.Errorf("shard.append", mesh.QuotaExceeded, "%d containers", have)
+		}
 		if err := tx.QueryRowContext(ctx, `INSERT INTO container (partition, account, container, name, frames, peaks)
 			SELECT ?1, ?2, coalesce(max(container), 0) + 1, ?3, 0, x'' FROM container WHERE partition = ?1 AND account = ?2
 			RETURNING container`, partition, account, u.Container).Scan(&c.container); err != nil {

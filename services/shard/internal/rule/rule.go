@@ -67,6 +67,9 @@ func fault(spool bool, position int, e *shard.Entry) uint16 {
 	return 0
 }
 
+// Name says whether a text can stand in the database: others are the name of nothing.
+func Name(s string) bool { return name(s) }
+
 func name(s string) bool {
 	return len(s) <= shard.MaxName && utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }

@@ -11,22 +11,35 @@
 -- +goose Up
 
 -- +goose StatementBegin
--- mesh_recall finds the outcome of a request in the slot now or before. Each slot is a table of its own, named here, since a
--- plan over the parent would lock all four and wait for TRUNCATE.
-CREATE FUNCTION mesh_recall(p_partition smallint, p_slot integer, p_key bytea, OUT o_digest bytea, OUT o_outcome bigint[])
+-- mesh_recall finds the outcome of a request in the slot now or before: NULL when there is none, {-1} when the identifier was used
+-- for another request. Each slot is a table of its own, named here, since a plan over the parent would lock all four and wait for
+-- TRUNCATE. STABLE: it reads by the snapshot of the statement that calls it, which is later than the account's lock.
+CREATE FUNCTION mesh_recall(p_partition smallint, p_slot integer, p_key bytea, p_request bytea) RETURNS bigint[]
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-	v_ring smallint := p_slot & 3;
+	v_digest bytea;
+	v_outcome bigint[];
 BEGIN
-	IF v_ring = 0 THEN
-		SELECT r.digest, r.outcome INTO o_digest, o_outcome FROM request_dedup_0 r WHERE r.partition = p_partition AND r.ring = 0 AND r.slot = p_slot AND r.key = p_key;
-	ELSIF v_ring = 1 THEN
-		SELECT r.digest, r.outcome INTO o_digest, o_outcome FROM request_dedup_1 r WHERE r.partition = p_partition AND r.ring = 1 AND r.slot = p_slot AND r.key = p_key;
-	ELSIF v_ring = 2 THEN
-		SELECT r.digest, r.outcome INTO o_digest, o_outcome FROM request_dedup_2 r WHERE r.partition = p_partition AND r.ring = 2 AND r.slot = p_slot AND r.key = p_key;
-	ELSE
-		SELECT r.digest, r.outcome INTO o_digest, o_outcome FROM request_dedup_3 r WHERE r.partition = p_partition AND r.ring = 3 AND r.slot = p_slot AND r.key = p_key;
+	IF p_key IS NULL THEN
+		RETURN NULL;
 	END IF;
+	FOR v_slot IN REVERSE p_slot .. p_slot - 1 LOOP
+		IF v_slot & 3 = 0 THEN
+			SELECT r.digest, r.outcome INTO v_digest, v_outcome FROM request_dedup_0 r WHERE r.partition = p_partition AND r.ring = 0 AND r.slot = v_slot AND r.key = p_key;
+		ELSIF v_slot & 3 = 1 THEN
+			SELECT r.digest, r.outcome INTO v_digest, v_outcome FROM request_dedup_1 r WHERE r.partition = p_partition AND r.ring = 1 AND r.slot = v_slot AND r.key = p_key;
+		ELSIF v_slot & 3 = 2 THEN
+			SELECT r.digest, r.outcome INTO v_digest, v_outcome FROM request_dedup_2 r WHERE r.partition = p_partition AND r.ring = 2 AND r.slot = v_slot AND r.key = p_key;
+		ELSE
+			SELECT r.digest, r.outcome INTO v_digest, v_outcome FROM request_dedup_3 r WHERE r.partition = p_partition AND r.ring = 3 AND r.slot = v_slot AND r.key = p_key;
+		END IF;
+		IF v_digest = p_request THEN
+			RETURN v_outcome;
+		ELSIF v_digest IS NOT NULL THEN
+			RETURN '{-1}';
+		END IF;
+	END LOOP;
+	RETURN NULL;
 END $$;
 -- +goose StatementEnd
 
@@ -91,8 +104,7 @@ DECLARE
 	v_profile text;
 	v_creator text;
 BEGIN
-	PERFORM pg_advisory_xact_lock_shared(p_partition::bigint);
-	PERFORM pg_advisory_xact_lock(p_partition::integer, hashtext(p_address));
+	PERFORM pg_advisory_xact_lock_shared(p_partition::bigint), pg_advisory_xact_lock(p_partition::integer, hashtext(p_address));
 	SELECT p.state, a.account, a.state, a.epoch, a.profile_udf, a.redirect, a.creator_kid, d.rights
 		INTO v_partition, o_account, o_state, v_epoch, v_profile, o_detail, v_creator, o_rights
 		FROM partition p
@@ -202,6 +214,9 @@ BEGIN
 
 	IF v_absent THEN
 		SELECT coalesce(max(c.container), 0) + 1 INTO v_container FROM container c WHERE c.partition = p_partition AND c.account = p_account;
+		IF v_container > 1000 THEN
+			RAISE EXCEPTION 'too many containers' USING ERRCODE = 'MS023';
+		END IF;
 	ELSIF v_spool THEN
 		-- Messages that are here already, by EnvelopeID and PayloadDigest.
 		IF v_count = 1 THEN
@@ -441,45 +456,40 @@ CREATE FUNCTION mesh_apply(p_partition smallint, p_address text, p_profile text,
 	OUT o_fault text, OUT o_detail text, OUT o_outcome bigint[])
 LANGUAGE plpgsql AS $$
 DECLARE
-	v_account bigint;
-	v_rights integer;
-	v_state smallint;
+	v_in record;
 	v_slot integer;
-	v_request bytea;
 	v_fates bigint[];
 BEGIN
-	SELECT x.o_fault, x.o_detail, x.o_account, x.o_state, x.o_rights INTO o_fault, o_detail, v_account, v_state, v_rights
-		FROM mesh_enter(p_partition, p_address, p_profile, p_epoch, p_kid, false) x;
-	IF o_fault IS NOT NULL THEN
+	v_in := mesh_enter(p_partition, p_address, p_profile, p_epoch, p_kid, false);
+	IF v_in.o_fault IS NOT NULL THEN
+		o_fault := v_in.o_fault;
+		o_detail := v_in.o_detail;
 		RETURN;
-	ELSIF v_rights & p_rights <> p_rights THEN
+	ELSIF v_in.o_rights & p_rights <> p_rights THEN
 		o_fault := 'MS008';
 		RETURN;
 	END IF;
 	v_slot := mesh_slot();
-	SELECT x.o_digest, x.o_outcome INTO v_request, o_outcome FROM mesh_recall(p_partition, v_slot, p_key) x;
-	IF v_request IS NULL THEN
-		SELECT x.o_digest, x.o_outcome INTO v_request, o_outcome FROM mesh_recall(p_partition, v_slot - 1, p_key) x;
+	o_outcome := mesh_recall(p_partition, v_slot, p_key, p_request);
+	IF o_outcome[1] = -1 THEN
+		o_fault := 'MS021';
 	END IF;
-	IF v_request IS NOT NULL THEN
-		IF v_request <> p_request THEN
-			o_fault := 'MS021';
-		END IF;
+	IF o_outcome IS NOT NULL THEN
 		RETURN;
 	END IF;
 
-	IF p_atomic AND EXISTS (SELECT FROM unnest(e_fault) f WHERE f <> 0) THEN
+	IF p_atomic AND array_position(u_skip, true) IS NOT NULL THEN -- a fault: nothing is stored
 		SELECT array_agg((-1 - f)::bigint ORDER BY n) INTO v_fates FROM unnest(e_fault) WITH ORDINALITY AS e(f, n);
 	ELSIF p_atomic AND cardinality(u_container) > 1 THEN
 		BEGIN
-			v_fates := mesh_store(p_partition, v_account, true, u_container, u_how, u_index, u_digest, u_zero, u_skip, u_count,
+			v_fates := mesh_store(p_partition, v_in.o_account, true, u_container, u_how, u_index, u_digest, u_zero, u_skip, u_count,
 				e_fault, e_envelope, e_unique, e_event, e_type, e_written, e_digest, e_header, e_trailer, e_payload,
 				d_entry, d_udf, d_auth, d_mesh, d_sign, d_curve, d_key, d_connection, d_rights);
 		EXCEPTION WHEN SQLSTATE 'MS021' THEN
 			v_fates := array_fill(-1::bigint, ARRAY[cardinality(e_fault)]);
 		END;
-	ELSE
-		v_fates := mesh_store(p_partition, v_account, false, u_container, u_how, u_index, u_digest, u_zero, u_skip, u_count,
+	ELSE -- one update is whole or not at all in any case
+		v_fates := mesh_store(p_partition, v_in.o_account, false, u_container, u_how, u_index, u_digest, u_zero, u_skip, u_count,
 			e_fault, e_envelope, e_unique, e_event, e_type, e_written, e_digest, e_header, e_trailer, e_payload,
 			d_entry, d_udf, d_auth, d_mesh, d_sign, d_curve, d_key, d_connection, d_rights);
 	END IF;
@@ -494,34 +504,29 @@ CREATE FUNCTION mesh_delete(p_partition smallint, p_address text, p_profile text
 	OUT o_fault text, OUT o_detail text)
 LANGUAGE plpgsql AS $$
 DECLARE
-	v_account bigint;
-	v_rights integer;
-	v_state smallint;
+	v_in record;
 	v_slot integer;
-	v_request bytea;
 	v_outcome bigint[];
 BEGIN
-	SELECT x.o_fault, x.o_detail, x.o_account, x.o_state, x.o_rights INTO o_fault, o_detail, v_account, v_state, v_rights
-		FROM mesh_enter(p_partition, p_address, p_profile, p_epoch, p_kid, true) x;
-	IF o_fault IS NOT NULL THEN
+	v_in := mesh_enter(p_partition, p_address, p_profile, p_epoch, p_kid, true);
+	IF v_in.o_fault IS NOT NULL THEN
+		o_fault := v_in.o_fault;
+		o_detail := v_in.o_detail;
 		RETURN;
-	ELSIF v_rights & 1 = 0 THEN
+	ELSIF v_in.o_rights & 1 = 0 THEN
 		o_fault := 'MS008';
 		RETURN;
 	END IF;
 	v_slot := mesh_slot();
-	SELECT x.o_digest, x.o_outcome INTO v_request, v_outcome FROM mesh_recall(p_partition, v_slot, p_key) x;
-	IF v_request IS NULL THEN
-		SELECT x.o_digest, x.o_outcome INTO v_request, v_outcome FROM mesh_recall(p_partition, v_slot - 1, p_key) x;
+	v_outcome := mesh_recall(p_partition, v_slot, p_key, p_request);
+	IF v_outcome[1] = -1 THEN
+		o_fault := 'MS021';
 	END IF;
-	IF v_request IS NOT NULL THEN
-		IF v_request <> p_request THEN
-			o_fault := 'MS021';
-		END IF;
+	IF v_outcome IS NOT NULL THEN
 		RETURN;
 	END IF;
 	UPDATE account a SET state = 4, epoch = a.epoch + 1, deleted = clock_timestamp()
-		WHERE a.partition = p_partition AND a.account = v_account AND a.state <> 4;
+		WHERE a.partition = p_partition AND a.account = v_in.o_account AND a.state <> 4;
 	PERFORM mesh_remember(p_partition, v_slot, p_key, p_request, '{}');
 END $$;
 -- +goose StatementEnd
@@ -542,7 +547,6 @@ LANGUAGE plpgsql AS $$
 DECLARE
 	v_partition smallint;
 	v_slot integer;
-	v_request bytea;
 	v_account record;
 	v_number bigint;
 	v_rights integer;
@@ -559,14 +563,11 @@ BEGIN
 		RETURN;
 	END IF;
 	v_slot := mesh_slot();
-	SELECT x.o_digest, x.o_outcome INTO v_request, o_outcome FROM mesh_recall(p_partition, v_slot, p_key) x;
-	IF v_request IS NULL THEN
-		SELECT x.o_digest, x.o_outcome INTO v_request, o_outcome FROM mesh_recall(p_partition, v_slot - 1, p_key) x;
+	o_outcome := mesh_recall(p_partition, v_slot, p_key, p_request);
+	IF o_outcome[1] = -1 THEN
+		o_fault := 'MS021';
 	END IF;
-	IF v_request IS NOT NULL THEN
-		IF v_request <> p_request THEN
-			o_fault := 'MS021';
-		END IF;
+	IF o_outcome IS NOT NULL THEN
 		RETURN;
 	END IF;
 
