@@ -1,6 +1,7 @@
 package make1
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 
@@ -140,5 +141,56 @@ func TestHints(t *testing.T) {
 				wantBad(t, a, err)
 			}
 		})
+	}
+}
+
+// AUTH §3.4, §3.5: an answer has one form, also when it was sealed by who has the keys.
+func TestAnswerShape(t *testing.T) {
+	w := newWorld(t)
+	e, p := w.exchange(ok)
+	x := w.accept(e)
+	k := w.ticket(w.content())
+	sealed, under := w.seal(k, ok)
+	q, err := w.openTicket(sealed, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	salt := newSalt(now)
+	refusal := func(salt, hdr []byte) *dare.Envelope {
+		return &dare.Envelope{Header: hdr, Payload: x.secrets.refusalBox(salt).seal([]byte(refused), hdr, x.secrets.th)}
+	}
+	response := func(salt, hdr []byte) *dare.Envelope {
+		return &dare.Envelope{Header: hdr, Payload: payloadBox(q.channel.s2c, salt).seal([]byte(ok), hdr, q.th)}
+	}
+	other := func(hdr []byte) []byte { return bytes.Replace(hdr, []byte(encGCM), []byte("A256CBC"), 1) }
+	long := cat(salt, []byte{0})
+	for name, c := range map[string]struct {
+		p     *Pending
+		e     *dare.Envelope
+		opens bool
+	}{
+		"refusal":                       {p, refusal(salt, sealedHeader("", salt, now)), true},
+		"refusal with a kid":            {p, refusal(salt, sealedHeader(k.channel.kid, salt, now)), false},
+		"refusal with a long Salt":      {p, refusal(long, sealedHeader("", long, now)), false},
+		"refusal of another enc":        {p, refusal(salt, other(sealedHeader("", salt, now))), false},
+		"response":                      {under, response(salt, sealedHeader(k.channel.kid, salt, now)), true},
+		"response of another name":      {under, response(salt, sealedHeader(w.client.AuthKID, salt, now)), false},
+		"response of no name":           {under, response(salt, sealedHeader("", salt, now)), false},
+		"response with a long Salt":     {under, response(long, sealedHeader(k.channel.kid, long, now)), false},
+		"response of another enc":       {under, response(salt, other(sealedHeader(k.channel.kid, salt, now))), false},
+		"response with a third element": {under, &dare.Envelope{Trailer: []byte(`{}`)}, false},
+	} {
+		if c.e.Trailer != nil {
+			trailer := c.e.Trailer
+			c.e = response(salt, sealedHeader(k.channel.kid, salt, now))
+			c.e.Trailer = trailer
+		}
+		a, err := c.p.Open(c.e)
+		if c.opens && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !c.opens && (a != nil || !errors.Is(err, ErrAnswer)) {
+			t.Errorf("%s: opened, %v", name, err)
+		}
 	}
 }
