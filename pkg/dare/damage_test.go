@@ -137,8 +137,8 @@ func TestBroken(t *testing.T) {
 			t.Errorf("Append: %v", err)
 		}
 	}
-	if c.Frames() != 3 {
-		t.Errorf("%d frames", c.Frames())
+	if c.Frames() != 3 || c.broken == nil {
+		t.Errorf("%d frames, broken: %v", c.Frames(), c.broken)
 	}
 	if err := c.TruncateTo(1); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("TruncateTo: %v", err)
@@ -207,5 +207,21 @@ func TestDamageBeforeTornEnd(t *testing.T) {
 	s := scanner{file: bytes.NewReader(octets), size: int64(len(octets))}
 	if ends, err := s.frames(); !errors.Is(err, ErrDamaged) {
 		t.Errorf("%d frames, %v", len(ends), err)
+	}
+}
+
+// The last frame is what a crash hits: opening to write checks its digests.
+func TestDamageOfLastFrame(t *testing.T) {
+	path, frames := build(t, 3)
+	octets, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	octets[bytes.LastIndex(octets, frames[3].Payload)] ^= 1
+	if err := os.WriteFile(path, octets, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenFile(path); !errors.Is(err, ErrDamaged) || !errors.Is(err, ErrDigest) {
+		t.Errorf("OpenFile: %v", err)
 	}
 }

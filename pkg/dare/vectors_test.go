@@ -255,3 +255,19 @@ func TestKeyWrap(t *testing.T) {
 		t.Error("wrapped under a key of 5 octets")
 	}
 }
+
+func TestAnnotationsRefused(t *testing.T) {
+	for name, a := range map[string]string{
+		"nothing":        "",
+		"one item":       "\x88\x01a",
+		"beyond the end": "\x88\x01a\x88\x05b",
+		"a tag":          "\x88\x01a\x88\x01b\x88\x01c",
+		"four items":     "\x88\x01a\x88\x01b\x88\x00\x88\x00",
+		"no data item":   "\x80\x01a\x88\x01b",
+	} {
+		e := mustParse(t, []byte(`[{"Annotations":["`+b64(a)+`"]},""]`))
+		if got, err := e.Annotations(keys.NewRing()); err == nil {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
