@@ -208,6 +208,10 @@ func (a *Account) bind(ctx context.Context) error {
 	}
 	if res.Status == 300 {
 		a.file.State = statePending
+		req.ID = newID() // the next time it is a question of its own: under this ID the answer stays what it was (D-10)
+		if a.file.Creation, err = mesh.EncodeRequest(mesh.TagCreateAccount, &req); err != nil {
+			return err
+		}
 		return errors.Join(&PendingError{Reason: res.Reason, URL: res.URL}, a.save())
 	}
 	a.file.State, a.file.Creation = stateConnected, nil
@@ -215,7 +219,8 @@ func (a *Account) bind(ctx context.Context) error {
 }
 
 // prepareCreation makes the CreateAccount, with the first entries of mmm_Device and mmm_Contact, and keeps it: it is
-// sent again to the octet until there is an answer.
+// sent again to the octet until there is an answer. It is the one request besides Hello that goes into an exchange also
+// over cleartext, against AUTH §7: the protocol has no ticket for it (PROTOCOL §1.6), and what it holds is public or sealed.
 func (a *Account) prepareCreation() error {
 	if err := a.admit(a.file.Service.ProfileService); err != nil {
 		return err

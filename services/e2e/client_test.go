@@ -11,6 +11,7 @@ import (
 	"github.com/mathmesh/meshd/pkg/client"
 	"github.com/mathmesh/meshd/pkg/mesh"
 	"github.com/mathmesh/meshd/services/internal/meshtest"
+	"github.com/mathmesh/meshd/services/internal/stack"
 )
 
 const alice = "alice@" + meshtest.Alpha
@@ -134,7 +135,29 @@ func bookmark(n int) *mesh.CatalogedBookmark {
 // C-002, C-003, C-085, C-086, C-087, C-090, C-095, C-102, C-103, C-178: an account is made, what is put into it goes to the
 // service once, and comes back from there to the octet.
 func TestClientRestoresToTheOctet(t *testing.T) {
-	m := newMachine(t, meshtest.Start(t, meshtest.Options{}))
+	for _, store := range []string{stack.SQLite, stack.Postgres} {
+		t.Run(store, func(t *testing.T) {
+			restoresToTheOctet(t, meshtest.Start(t, meshtest.Options{Store: store, Dir: openDir(t)}))
+		})
+	}
+}
+
+// openDir is a folder that a private PostgreSQL, which runs as another user, can reach.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mesh-e2e-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func restoresToTheOctet(t *testing.T, service *meshtest.Mesh) {
+	m := newMachine(t, service)
 	m.create(alice)
 	var logins, marks []mesh.Entry
 	for n := range 40 {
