@@ -264,6 +264,21 @@ func FuzzParseSeed(f *testing.F) {
 	})
 }
 
+// Shares may be of a value of the field that has one bit more than the secret has room for.
+func TestCombineTooLarge(t *testing.T) {
+	share := func(k, below byte) string { // f(k) = 2^128 - below, on the line through f(0) = 2^128
+		octets := append([]byte{udf.TypeShare, 2<<4 | (k - 1)}, bytes.Repeat([]byte{0xff}, 16)...)
+		octets[17] -= below - 1
+		return udf.Encode(octets, 0)
+	}
+	if secret, err := udf.Combine([]string{share(1, 5), share(2, 10)}); err == nil {
+		t.Errorf("%x", secret)
+	}
+	if secret, err := udf.Combine([]string{share(1, 5), share(2, 9)}); err != nil || len(secret) != 16 { // f(0) = 2^128 - 1
+		t.Errorf("%x %v", secret, err)
+	}
+}
+
 func FuzzCombine(f *testing.F) {
 	for _, v := range load(f) {
 		if v.Kind == "udf.recover" {
