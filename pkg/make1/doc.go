@@ -13,7 +13,7 @@
 // request is not a replay (the caller keeps ReplayKey and deduplicates), forward secrecy of the
 // exchange request, and anything about a [Hint].
 //
-// The package does no I/O, has no clock and stores nothing. Every value made by it has its own
+// The package does no I/O and has no clock; it stores nothing but the tickets that a [Ring] has opened lately. Every value made by it has its own
 // ephemeral key and Salt; sealing twice never repeats a key. Slices handed in are not kept, but
 // for the envelope's, which must not change while a request is open.
 //

@@ -54,10 +54,11 @@ func NewRingEntry(notBefore time.Time) RingEntry {
 // fileTime is t as the file keeps it, so that a ring orders its entries as its file's readers do.
 func fileTime(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
-// Ring is the ticket key ring of one domain (D-53). It is immutable and may be used concurrently. The newest
+// Ring is the ticket key ring of one domain (D-53). Its entries never change and it may be used concurrently. The newest
 // entry that is valid seals; all open, also those that are not valid yet, since clocks differ.
 type Ring struct {
-	keys []ringKey // by not_before, then id
+	keys   []ringKey // by not_before, then id
+	memory *memory
 }
 
 type ringKey struct {
@@ -70,7 +71,7 @@ func NewRing(entries []RingEntry) (*Ring, error) {
 	if len(entries) == 0 || len(entries) > maxRing {
 		return nil, fmt.Errorf("make1: ring of %d entries", len(entries))
 	}
-	r := &Ring{keys: make([]ringKey, 0, len(entries))}
+	r := &Ring{keys: make([]ringKey, 0, len(entries)), memory: new(memory)}
 	for i, e := range entries {
 		if len(e.ID) != kidLen || len(e.Key) != chacha20poly1305.KeySize {
 			return nil, fmt.Errorf("make1: ring entry %d: id of %d octets, want %d; key of %d octets, want %d",
@@ -127,7 +128,7 @@ func (r *Ring) Prune(now time.Time, lifetime time.Duration) *Ring {
 	for first+1 < len(r.keys) && now.Sub(r.keys[first+1].entry.NotBefore.Time) > lifetime+pruneAfter {
 		first++
 	}
-	return &Ring{keys: slices.Clone(r.keys[first:])}
+	return &Ring{keys: slices.Clone(r.keys[first:]), memory: new(memory)}
 }
 
 func (r *Ring) key(id []byte) *ringKey {

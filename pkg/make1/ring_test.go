@@ -288,3 +288,61 @@ func TestTicketLayout(t *testing.T) {
 		}
 	}
 }
+
+// A ticket that was opened before is known again: to the octet, with the same keys, and only to the ring that opened it.
+func TestRingRemembers(t *testing.T) {
+	w := newWorld(t)
+	ticket := w.ticket(w.content())
+	ask := func(r *Ring, what string, remembered, opens bool, change func(*dare.Envelope)) {
+		t.Helper()
+		e, p, err := ticket.Seal([]byte(what), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if change != nil {
+			change(e)
+		}
+		q, err := OpenTicket(e, domain, knownU(w.service), r, now)
+		if !opens {
+			if err == nil {
+				t.Errorf("%s: opened", what)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if q.Remembered != remembered || string(q.Payload) != what {
+			t.Errorf("%s: Remembered %t, payload %q", what, q.Remembered, q.Payload)
+		}
+		answer, err := q.Answer([]byte(`{"MeshResponse":{"Status":201}}`), now, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Open(answer); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	flip := func(e *dare.Envelope) { e.Payload[0] ^= 1 }
+	ask(w.ring, "a request that does not open", false, false, flip)
+	ask(w.ring, "the first that opens", false, true, nil)
+	ask(w.ring, "the second", true, true, nil)
+	ask(w.ring, "known, but it does not open", true, false, flip)
+	again, err := NewRing(w.ring.Entries())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(again, "a ring that was read again", false, true, nil)
+	destroyed, err := NewRing([]RingEntry{NewRingEntry(now.Add(-time.Hour))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(destroyed, "a ring without the entry", false, false, nil)
+	for i := range 3 * maxOpened {
+		w.ring.memory.put([]byte(fmt.Sprint(i)), new(opened))
+	}
+	if n := len(w.ring.memory.young) + len(w.ring.memory.old); n > 2*maxOpened {
+		t.Errorf("%d tickets are remembered, want at most %d", n, 2*maxOpened)
+	}
+	ask(w.ring, "forgotten by now", false, true, nil)
+}

@@ -82,10 +82,12 @@ func (t *Ticket) open(h *header, e *dare.Envelope, th []byte) ([]byte, error) {
 
 // TicketRequest is a ticket request at the service. Not for concurrent use.
 type TicketRequest struct {
-	Salt    []byte    // its first 24 octets
-	Time    time.Time // from the Salt
-	Content *TicketContent
-	Payload []byte // nil when the request did not open
+	Salt    []byte         // its first 24 octets
+	Time    time.Time      // from the Salt
+	Content *TicketContent // shared by the requests under one ticket: not to be changed
+	Payload []byte         // nil when the request did not open
+
+	Remembered bool // the ring had opened the ticket before
 
 	channel channel
 	th      []byte
@@ -106,32 +108,43 @@ func OpenTicket(e *dare.Envelope, domain string, serviceKeys func(kid string) (u
 	if err != nil {
 		return nil, mesh.E(op, mesh.NotAuthenticated, err)
 	}
-	content, err := ring.openTicket(h.Salt[saltLen:])
-	if err != nil {
-		return nil, mesh.E(op, mesh.TicketInvalid, err)
+	opaque := h.Salt[saltLen:]
+	o := ring.memory.get(opaque)
+	remembered := o != nil
+	if !remembered {
+		content, err := ring.openTicket(opaque)
+		if err != nil {
+			return nil, mesh.E(op, mesh.TicketInvalid, err)
+		}
+		o = &opened{content: content}
 	}
-	u, ok := serviceKeys(content.ServiceKID)
-	if !ok || len(u) < uLen || content.Domain != domain {
+	u, ok := serviceKeys(o.content.ServiceKID)
+	if !ok || len(u) < uLen || o.content.Domain != domain {
 		return nil, mesh.Errorf(op, mesh.TicketInvalid, "ticket of another domain or service key")
 	}
-	t := newTicketRequest(e, h, content, chain(domain, u[:uLen]))
+	o = o.withKeys(domain, u[:uLen])
+	t := newTicketRequest(e, h, o.content, o.channel)
+	t.Remembered = remembered
 	// From here every refusal is sealed.
 	switch {
 	case stale(t.Time, now):
 		return t, mesh.Errorf(op, mesh.RequestStale, "Salt is %s from now", now.Sub(t.Time).Abs())
-	case !now.Before(content.Expires):
+	case !now.Before(o.content.Expires):
 		return t, mesh.Errorf(op, mesh.TicketExpired, "expired")
 	}
 	if err := t.open(e, h); err != nil {
 		return t, mesh.E(op, mesh.NotAuthenticated, err)
 	}
+	if !remembered {
+		ring.memory.put(opaque, o) // now that its holder has used it, not who has only seen it
+	}
 	return t, nil
 }
 
-func newTicketRequest(e *dare.Envelope, h *header, content *TicketContent, ck0 []byte) *TicketRequest {
+func newTicketRequest(e *dare.Envelope, h *header, content *TicketContent, keys channel) *TicketRequest {
 	return &TicketRequest{
 		Salt: h.Salt[:saltLen:saltLen], Time: saltTime(h.Salt), Content: content,
-		channel: newChannel(ck0, content.Secret), th: hash(e.Header, e.Payload),
+		channel: keys, th: hash(e.Header, e.Payload),
 	}
 }
 

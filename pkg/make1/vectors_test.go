@@ -192,7 +192,7 @@ func runVectors(t testing.TB) *vectorRun {
 	_, h, err := classify(v.TicketRequest.envelope())
 	must(err)
 	content := &TicketContent{Secret: v.ExchangeResponse.TicketSecret}
-	r.ticketOpened = newTicketRequest(v.TicketRequest.envelope(), h, content, v.CK0)
+	r.ticketOpened = newTicketRequest(v.TicketRequest.envelope(), h, content, newChannel(v.CK0, content.Secret))
 	must(r.ticketOpened.open(v.TicketRequest.envelope(), h))
 	r.ticketAnswer, err = r.ticketOpened.answer(v.TicketResponse.Salt, []byte(v.TicketResponse.Plaintext), time.Time{})
 	must(err)

@@ -174,7 +174,9 @@ func (q *request) ticket(ctx context.Context, e *dare.Envelope) *answer {
 			return sealed(r, func(p []byte) (*dare.Envelope, error) { return t.Answer(p, q.now(), true) })
 		})
 	}
-	q.metrics.ticketHits.Add(ctx, 1)
+	if t.Remembered {
+		q.metrics.ticketHits.Add(ctx, 1)
+	}
 	q.show(t.Content)
 	r := q.perform(ctx, t.Payload, t.Nonce())
 	refused := r.Base().Status >= 400

@@ -30,7 +30,7 @@ func newMetrics(p metric.MeterProvider) (*metrics, error) {
 		return nil, err
 	}
 	hits, err := meter.Int64Counter("mesh_ticket_cache_hits_total",
-		metric.WithDescription("Requests authenticated by a ticket: exchanges that were not needed."))
+		metric.WithDescription("Requests whose ticket this gateway had opened before."))
 	return &metrics{duration: duration, ticketHits: hits}, err
 }
 
