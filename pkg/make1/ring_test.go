@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mathmesh/meshd/pkg/dare"
 	"github.com/mathmesh/meshd/pkg/mesh"
 )
 
