@@ -21,11 +21,13 @@ var composeRoles = []string{
 
 func (s *composeService) run(args ...string) (string, error) {
 	words := append(strings.Fields(s.command), args...)
-	out, err := exec.CommandContext(s.d.ctx, words[0], words[1:]...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
+	cmd := exec.CommandContext(s.d.ctx, words[0], words[1:]...)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s: %w: %s%s", strings.Join(args, " "), err, out.String(), errs.String())
 	}
-	return string(out), nil
+	return out.String(), nil
 }
 
 func (s *composeService) state() string { return os.Getenv("MESH_COMPOSE_STATE") }
@@ -48,7 +50,8 @@ func (s *composeService) databases() []string {
 
 func (s *composeService) where(address string) (string, error) {
 	provider := strings.SplitN(address[strings.LastIndexByte(address, '@')+1:], ".", 2)[0]
-	out, err := s.run("exec", "-T", provider+"-gateway", "/meshctl", "account", "where", address, "--config", "/etc/meshd/meshctl.yaml", "-o", "json")
+	out, err := s.run("run", "--rm", "-T", provider+"-meshctl", "account", "where", address,
+		"--shard-map", "/etc/meshd/shardmap.yaml", "--pki", "/run/meshd/pki", "-o", "json")
 	if err != nil {
 		return "", err
 	}
