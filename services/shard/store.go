@@ -56,7 +56,8 @@ type Store interface {
 
 	// Read returns frames by selectors, in one snapshot, ascending by index, positional over q.Select. The limits hold for the
 	// whole response: frames are given whole, in the order of the selections, until one does not fit; that and all later ones
-	// stay out. The very first one comes even if its payload does not fit MaxBytes: then alone and cut.
+	// stay out. The very first one comes even if its payload does not fit MaxBytes: then alone and cut. Headers and trailers
+	// together stay within MaxHeads, so that ten thousand long ones do not fill the memory of two roles.
 	Read(ctx context.Context, q ReadQuery) ([]Selected, error)
 
 	// Apply appends frames (Upload). Containers are taken in name order (updates of one container in their order); results are
@@ -117,6 +118,10 @@ const MaxContainers = 1000
 // {"ContainerInfo":{"DataEncoding":"JSON","ContainerType":"Merkle","Index":0}} without ContainerInfo, which is spliced in when
 // the frame is served. Its payload is empty, it has no trailer and no time of arrival.
 const FrameZero = "{}"
+
+// MaxHeads is how many octets of headers and trailers a Read returns at most: with the 16 MiB of payload that a Download may
+// have (PROTOCOL §1.7) it stays within one message between roles. Ten thousand headers of the usual half KiB fit.
+const MaxHeads = 8 << 20
 
 // Right is a set of rights of a device (PROTOCOL D-16). The numbers are stored: do not change them.
 type Right uint32

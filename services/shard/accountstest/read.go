@@ -79,8 +79,15 @@ var readCases = []testCase{
 			min, max int64 // -1: none
 			want     []int64
 		}{
-			{-1, -1, []int64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}}, {5, -1, []int64{5, 6, 7, 8, 9}}, {-1, 2, []int64{0, 1, 2}},
-			{5, 7, []int64{5, 6, 7}}, {4, 4, []int64{4}}, {10, -1, nil}, {1 << 52, -1, nil}, {7, 5, nil}, {0, 1 << 52, []int64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
+			{-1, -1, []int64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
+			{5, -1, []int64{5, 6, 7, 8, 9}},
+			{-1, 2, []int64{0, 1, 2}},
+			{5, 7, []int64{5, 6, 7}},
+			{4, 4, []int64{4}},
+			{10, -1, nil},
+			{1 << 52, -1, nil},
+			{7, 5, nil},
+			{0, 1 << 52, []int64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
 		} {
 			sel := shard.Selection{Container: containerBookmark}
 			if c.min >= 0 {
@@ -166,6 +173,28 @@ var readCases = []testCase{
 		b.same("first frame cut", cut(got[0]), []any{[]int64{3}, true, int64(4)})
 		b.same("its part", []any{string(got[0].Entries[0].Payload), got[0].Entries[0].PayloadLength}, []any{"payl", int64(10)})
 		b.same("it comes alone", cut(got[1]), []any{[]int64{}, true, int64(0)})
+	}},
+	{"read/long headers", func(b *bench) {
+		u := b.user("alice")
+		var entries []shard.Entry
+		for i := range 100 {
+			e := entry("p", fmt.Sprint(i), fmt.Sprint(i), shard.New)
+			e.Header = []byte(`{"x":"` + strings.Repeat("x", 60_000) + `"}`)
+			e.Trailer = []byte(`{"y":"` + strings.Repeat("y", 60_000) + `"}`)
+			entries = append(entries, e)
+		}
+		u.apply("long", accepts(1, 50), update(containerBookmark, entries[:50]...))
+		u.apply("long", accepts(51, 100), update(containerBookmark, entries[50:]...))
+		got := u.read(u.query(shard.Selection{Container: containerBookmark}, shard.Selection{Container: "mmm_Inbound"}))
+		octets := 0
+		for _, f := range got[0].Entries {
+			octets += len(f.Header) + len(f.Trailer)
+		}
+		n := int64(len(got[0].Entries))
+		b.same("within the limit", octets <= shard.MaxHeads && octets > shard.MaxHeads-200_000, true)
+		b.same("cut", []any{got[0].More, got[0].Next, len(got[1].Entries)}, []any{true, n, 0})
+		rest := u.read(u.query(shard.Selection{Container: containerBookmark, Min: &n}))
+		b.same("the rest", []any{int64(len(rest[0].Entries)), rest[0].More}, []any{101 - n, false})
 	}},
 	{"read/byte range C-166 C-167", func(b *bench) {
 		u := nine(b)

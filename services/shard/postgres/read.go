@@ -227,7 +227,7 @@ func (f *found) frame() shard.Frame {
 
 // readSQL selects frames over all selections, in their order, counts entries and octets as it goes, and gives those within the
 // limits ($9 entries, $10 octets) with their contents; of each selection also the first frame that was left out, without.
-// $11: payloads are wanted; $12: octets of the payload to skip, NULL when no range is asked for.
+// $11: payloads are wanted; $12: octets of the payload to skip, NULL when no range is asked for; $14: octets of headers and trailers.
 const readSQL = `WITH who AS (
 	SELECT a.account, coalesce(d.rights, CASE WHEN a.creator_kid = $3 AND a.creator_kid <> '' AND NOT EXISTS (SELECT FROM container m
 		WHERE m.partition = a.partition AND m.account = a.account AND m.name = 'mmm_Device' AND m.frames > 1) THEN 511 END) AS rights
@@ -236,17 +236,17 @@ const readSQL = `WITH who AS (
 	LEFT JOIN device d ON d.partition = k.partition AND d.account = k.account AND d.unique_id = k.unique_id AND NOT d.removed
 	WHERE a.partition = $1 AND a.address = $2
 ), chosen AS (
-	SELECT s.n, who.account, c.container, f.idx, f.payload_len
+	SELECT s.n, who.account, c.container, f.idx, f.payload_len, f.head
 	FROM who
 	CROSS JOIN unnest($4::text[], $5::integer[], $6::bigint[], $7::bigint[], $8::timestamptz[], $13::timestamptz[]) WITH ORDINALITY
 		AS s(name, rights, low, high, not_before, before, n)
 	JOIN container c ON c.partition = $1 AND c.account = who.account AND c.name = s.name AND who.rights & s.rights = s.rights
-	CROSS JOIN LATERAL (SELECT f.idx, f.payload_len FROM frame f
+	CROSS JOIN LATERAL (SELECT f.idx, f.payload_len, octet_length(f.header) + coalesce(octet_length(f.trailer), 0) AS head FROM frame f
 		WHERE f.partition = $1 AND f.account = who.account AND f.container = c.container AND f.idx BETWEEN s.low AND s.high
 		AND f.received >= s.not_before AND f.received < s.before ORDER BY f.idx LIMIT $9::bigint + 1) f
 ), counted AS (
-	SELECT x.*, x.nth <= $9 AND (x.nth = 1 OR NOT $11 OR $12::bigint IS NOT NULL OR x.octets <= $10::bigint) AS taken FROM (
-		SELECT chosen.*, row_number() OVER w AS nth, sum(payload_len) OVER w AS octets FROM chosen WINDOW w AS (ORDER BY n, idx)) x
+	SELECT x.*, x.nth <= $9 AND (x.nth = 1 OR x.heads <= $14::bigint AND (NOT $11 OR $12::bigint IS NOT NULL OR x.octets <= $10::bigint)) AS taken FROM (
+		SELECT chosen.*, row_number() OVER w AS nth, sum(payload_len) OVER w AS octets, sum(head) OVER w AS heads FROM chosen WINDOW w AS (ORDER BY n, idx)) x
 ), bounded AS (
 	SELECT counted.*, min(idx) FILTER (WHERE NOT taken) OVER (PARTITION BY n) AS next FROM counted
 )
@@ -327,7 +327,7 @@ func readArgs(q *shard.ReadQuery) []any {
 	}
 	return []any{
 		int16(q.Partition), text(q.Account), text(q.Caller.AuthKID), names, rights, low, high, from,
-		max(q.MaxEntries, 0), min(max(q.MaxBytes, 0), math.MaxInt32), q.Payload, skip, to,
+		max(q.MaxEntries, 0), min(max(q.MaxBytes, 0), math.MaxInt32), q.Payload, skip, to, int64(shard.MaxHeads),
 	}
 }
 

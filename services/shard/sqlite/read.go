@@ -186,17 +186,17 @@ func fill(ctx context.Context, tx *sql.Tx, r *shard.Selected, q *shard.ReadQuery
 	}
 	from := ` FROM container c JOIN frame f USING (partition, account, container) WHERE ` + strings.Join(where, ` AND `)
 
-	rows, err := tx.QueryContext(ctx, `SELECT f.idx, f.payload_len`+from+` ORDER BY f.idx LIMIT ?`, append(args, budget.Look())...)
+	rows, err := tx.QueryContext(ctx, `SELECT f.idx, f.payload_len, length(f.header) + ifnull(length(f.trailer), 0)`+from+` ORDER BY f.idx LIMIT ?`, append(args, budget.Look())...)
 	if err != nil {
 		return err
 	}
 	last, n := int64(-1), int64(0)
 	for rows.Next() {
-		var index, length int64
-		if err := rows.Scan(&index, &length); err != nil {
+		var index, length, head int64
+		if err := rows.Scan(&index, &length, &head); err != nil {
 			return errors.Join(err, rows.Close())
 		}
-		if !budget.Take(length) {
+		if !budget.Take(length, head) {
 			r.More, r.Next = true, index
 			break
 		}

@@ -53,7 +53,8 @@ type Budget struct {
 	Selected int64 // frames seen
 
 	entries, octets int64
-	counts          bool // payload octets count
+	heads           int64 // octets of headers and trailers
+	counts          bool  // payload octets count
 	ranged          bool
 	taken           int64
 	full            bool
@@ -61,7 +62,7 @@ type Budget struct {
 
 // NewBudget makes the budget of a query.
 func NewBudget(q *shard.ReadQuery) *Budget {
-	return &Budget{entries: q.MaxEntries, octets: q.MaxBytes, counts: q.Payload, ranged: q.Offset != nil}
+	return &Budget{entries: q.MaxEntries, octets: q.MaxBytes, heads: shard.MaxHeads, counts: q.Payload, ranged: q.Offset != nil}
 }
 
 // Look is how many frames are worth looking at: those that may be taken, and one more to know that there is one.
@@ -72,10 +73,11 @@ func (b *Budget) Look() int64 {
 	return b.entries - b.taken + 1
 }
 
-// Take says whether a frame with a payload of this length still comes.
-func (b *Budget) Take(length int64) bool {
+// Take says whether a frame with a payload of this length, and header and trailer of this length together, still comes.
+func (b *Budget) Take(length, head int64) bool {
 	b.Selected++
-	if b.full || b.taken >= b.entries {
+	b.heads -= head
+	if b.full || b.taken >= b.entries || b.heads < 0 && b.taken > 0 {
 		b.full = true
 		return false
 	}
