@@ -241,20 +241,14 @@ var concurrencyCases = []testCase{
 			})
 		}
 		wg.Wait()
-		u.apply("the store is well", results(accept(u.next(containerArchive))), update(containerArchive, message("last")))
+		// A request that was given up may still be on its way: the index of the next one is not known.
+		got, err := b.store.Apply(b.ctx, u.application(update(containerArchive, message("last"))))
+		b.ok(err)
+		b.same("the store is well", got[0].Outcome, shard.Accept)
 		b.checkTree(u.all(containerArchive))
 	}},
 }
 
 func contextFor(b *bench, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(b.ctx, d)
-}
-
-// next is the index that the next frame gets.
-func (u *user) next(container string) int64 {
-	u.b.Helper()
-	if s := u.all(container); s.Present {
-		return s.Frames
-	}
-	return 1
 }

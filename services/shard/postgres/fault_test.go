@@ -105,6 +105,64 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// The fence is a lock: a freeze waits for writers that are inside, and who waits for a freeze sees it.
+func TestFence(t *testing.T) {
+	url := server.Database(t)
+	s, err := Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	account(t, s)
+	conn := connect(t, url)
+	inside := func(statement string, args ...any) pgx.Tx {
+		t.Helper()
+		tx, err := conn.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(t.Context(), statement, args...); err != nil {
+			t.Fatal(err)
+		}
+		return tx
+	}
+	waits := func(what string, done <-chan error, tx pgx.Tx) error {
+		t.Helper()
+		select {
+		case err := <-done:
+			t.Fatalf("%s did not wait: %v", what, err)
+		case <-time.After(300 * time.Millisecond):
+		}
+		if err := tx.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return <-done
+	}
+	done := make(chan error)
+
+	statement, args := ApplyStatement(application("mmm_Bookmark", "a"))
+	tx := inside(statement, args...)
+	go func() { done <- s.SetPartitions(t.Context(), partition, partition, shard.PartitionFrozen, 2) }()
+	if err := waits("a freeze", done, tx); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetPartitions(t.Context(), partition, partition, shard.PartitionOpen, 3); err != nil {
+		t.Fatal(err)
+	}
+
+	tx = inside(`SELECT mesh_set_partitions($1, $1, $2, 4)`, int16(partition), int16(shard.PartitionFrozen))
+	go func() {
+		_, err := s.Apply(t.Context(), application("mmm_Bookmark", "b"))
+		done <- err
+	}()
+	if err := waits("a writer", done, tx); mesh.KindOf(err) != mesh.Overloaded {
+		t.Errorf("a writer that waited for a freeze: %v", err)
+	}
+	if frames := walk(t, url)["mmm_Bookmark"]; frames != 2 {
+		t.Errorf("%d frames, want 2", frames)
+	}
+}
+
 // One statement per writing verb, one batch per reading verb: one round trip each.
 func TestRoundTrips(t *testing.T) {
 	config, err := pgxpool.ParseConfig(server.Database(t))
@@ -129,8 +187,10 @@ func TestRoundTrips(t *testing.T) {
 			t.Errorf("Apply: %d queries, %d batches", q, b)
 		}
 		queries, batches = trace.queries.Load(), trace.batches.Load()
-		if _, err := s.Read(t.Context(), shard.ReadQuery{Partition: partition, Account: address, Caller: caller("r"), MaxEntries: 1, MaxBytes: 1,
-			Select: []shard.Selection{{Container: "mmm_Bookmark"}, {Container: "mmm_Inbound"}}}); err != nil {
+		if _, err := s.Read(t.Context(), shard.ReadQuery{
+			Partition: partition, Account: address, Caller: caller("r"), MaxEntries: 1, MaxBytes: 1,
+			Select: []shard.Selection{{Container: "mmm_Bookmark"}, {Container: "mmm_Inbound"}},
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if q, b := trace.queries.Load()-queries, trace.batches.Load()-batches; q != 0 || b != 1 {
