@@ -201,6 +201,46 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// Covers C-131: who stops sending is answered 408 by either version of HTTP, and others on the connection go on.
+func TestSlowBody(t *testing.T) {
+	g := newLonely(t, func(c *Config) { c.Now = time.Now })
+	g.bodies.pace = pace{grace: time.Second, rate: 32 << 10, idle: 50 * time.Millisecond}
+	address := serving(t, g, g.TLSServer(certificate()))
+	for _, protocol := range []string{"h2", "http/1.1"} {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}}, ForceAttemptHTTP2: protocol == "h2"}
+		t.Cleanup(transport.CloseIdleConnections)
+		ask := func(body io.Reader) int {
+			t.Helper()
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+address+"/.well-known/mmm", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = domainName
+			resp, err := transport.RoundTrip(r)
+			if err != nil {
+				t.Fatalf("%s: %v", protocol, err)
+			}
+			defer resp.Body.Close()
+			return resp.StatusCode
+		}
+		if code := ask(strings.NewReader(draftHello)); code != 201 {
+			t.Errorf("%s: HTTP %d", protocol, code)
+		}
+		hanging, end := io.Pipe()
+		go func() { _, _ = end.Write([]byte("[{},")) }() // and then nothing
+		if code := ask(hanging); code != 408 {
+			t.Errorf("%s: HTTP %d for a body that does not go on, want 408", protocol, code)
+		}
+		hanging.Close()
+		if code := ask(strings.NewReader(draftHello)); code != 201 {
+			t.Errorf("%s: HTTP %d afterwards", protocol, code)
+		}
+		if used := g.bodies.used.Load(); used != 0 {
+			t.Errorf("%s: %d octets of bodies still count", protocol, used)
+		}
+	}
+}
+
 // raw sends octets to the cleartext server and reads one answer.
 func raw(t *testing.T, address, request string) (*http.Response, string) {
 	t.Helper()
