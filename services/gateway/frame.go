@@ -68,8 +68,8 @@ func takeApart(e *dare.Envelope, spool bool) (*shardpb.Entry, error) {
 	if h.ContainerInfo != nil {
 		entry.Index = h.ContainerInfo.Index
 	}
-	if kind, ok := identify(entry, h, spool); !ok {
-		return reject(entry, kind), nil
+	if !identify(entry, h, spool) {
+		return reject(entry, mesh.MessageInvalid), nil
 	}
 	return entry, nil
 }
@@ -79,34 +79,31 @@ func reject(e *shardpb.Entry, kind mesh.Kind) *shardpb.Entry {
 	return &shardpb.Entry{EnvelopeId: e.EnvelopeId, Reject: uint32(kind.Code().Extended)}
 }
 
-// identify fills in the columns by which frames are found, and says what is wrong with them.
-func identify(entry *shardpb.Entry, h *stored, spool bool) (mesh.Kind, bool) {
+// identify fills in the columns by which a frame is found, and says whether they can be.
+func identify(entry *shardpb.Entry, h *stored, spool bool) bool {
 	if entry.Index != nil && *entry.Index == 0 { // begins the container
-		merkle := (h.ContainerInfo.DataEncoding == "" || h.ContainerInfo.DataEncoding == "JSON") && (h.ContainerInfo.ContainerType == "" || h.ContainerInfo.ContainerType == "Merkle")
-		return mesh.MessageInvalid, merkle
+		return (h.ContainerInfo.DataEncoding == "" || h.ContainerInfo.DataEncoding == "JSON") &&
+			(h.ContainerInfo.ContainerType == "" || h.ContainerInfo.ContainerType == "Merkle")
 	}
 	for _, name := range []string{h.EnvelopeID, h.meta.UniqueID, h.meta.MessageType} {
-		if len(name) > maxName {
-			return mesh.RequestSize, false
-		}
-		if strings.ContainsRune(name, 0) { // no database stores it in a text
-			return mesh.MessageInvalid, false
+		if len(name) > maxName || strings.ContainsRune(name, 0) { // no database stores a NUL in a text
+			return false
 		}
 	}
 	entry.EnvelopeId, entry.UniqueId, entry.MessageType = h.EnvelopeID, h.meta.UniqueID, h.meta.MessageType
 	if spool {
-		return mesh.MessageInvalid, identifyMessage(entry)
+		return identifyMessage(entry)
 	}
 	switch h.meta.Event {
 	case "New", "Update", "Delete":
 	default:
-		return mesh.MessageInvalid, false
+		return false
 	}
 	entry.Event = h.meta.Event
 	if entry.EnvelopeId == "" {
 		entry.EnvelopeId = entry.UniqueId
 	}
-	return mesh.MessageInvalid, entry.UniqueId != ""
+	return entry.UniqueId != ""
 }
 
 // identifyMessage: the EnvelopeID of a message is made from its MessageID, which is the UniqueID (DATA §10).

@@ -130,6 +130,7 @@ func TestColumns(t *testing.T) {
 		{"catalog without UniqueID", header(`"EnvelopeID":"e",`, `{"Event":"New"}`), false, nil},
 		{"metadata that is no JSON", []byte(`{"ContentMetaData":"AAAA"}`), false, nil},
 		{"name with NUL", header("", `{"UniqueID":"a\u0000","Event":"New"}`), false, nil},
+		{"long name", header("", `{"UniqueID":"`+strings.Repeat("a", maxName+1)+`","Event":"New"}`), false, nil},
 		{"other kind of container", []byte(`{"ContainerInfo":{"Index":0,"ContainerType":"Chain"}}`), false, nil},
 		{"index of a wrong type", []byte(`{"ContainerInfo":{"Index":"0"}}`), false, nil},
 	} {
