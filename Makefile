@@ -49,7 +49,7 @@ bench: postgres build ## benchmarks, as ratios: pkg against plain crypto, the wh
 	$(BUILD)/meshbench compare
 
 e2e: build postgres ## the roles as separate processes, faults; then the compose stack where a Docker engine runs
-	go test -tags e2e -timeout 15m ./services/e2e/...
+	MESH_E2E_BIN=$(BUILD) go test -tags e2e -timeout 15m ./services/e2e/...
 	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory e2e-compose; else echo 'no Docker engine here: the compose stack was not run'; fi
 
 e2e-compose: build image $(TOOLS)/docker-compose ## the demo's scenario against docker-compose.yml

@@ -265,7 +265,7 @@ func (p *person) exchange(ctx context.Context, key *keys.PrivateKey, c make1.Cre
 func (p *person) ask(ctx context.Context, payload []byte, res mesh.ResponseMessage) error {
 	seal := func() (*dare.Envelope, *make1.Pending, error) { return p.ticket.Seal(payload, time.Now()) }
 	_, err := p.insist(ctx, res, seal)
-	if p.patient && noTicket(err) { // `meshd dev` makes a new ring with each start
+	for p.patient && noTicket(err) { // `meshd dev` makes a new ring with each start
 		if err := p.renew(ctx); err != nil {
 			return err
 		}

@@ -83,7 +83,12 @@ func (s *devService) databases() []string {
 }
 
 func (s *devService) where(address string) (string, error) {
-	r := s.d.exec("", "meshctl", "account", "where", address, "--state", s.state(), "-o", "json")
+	return whereByState(s.d, s.state(), address)
+}
+
+// whereByState asks meshctl, which finds the shards by the state file.
+func whereByState(d *demo, state, address string) (string, error) {
+	r := d.exec("", "meshctl", "account", "where", address, "--state", state, "-o", "json")
 	if err := r.want(0); err != nil {
 		return "", err
 	}

@@ -19,15 +19,16 @@ func main() {
 	data := flag.String("testdata", "cli/testdata", "folder with the export files")
 	store := flag.String("store", "sqlite", "store of `meshd dev`: sqlite or postgres")
 	compose := flag.String("compose", "", "run against this docker compose command line instead of `meshd dev`")
+	control := flag.String("control", "", "run against the deployment of the end-to-end test at this URL instead of `meshd dev`")
 	keep := flag.Bool("keep", false, "keep the temporary folder")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, *bin, *data, *store, *compose, *keep))
+	os.Exit(run(ctx, *bin, *data, *store, *compose, *control, *keep))
 }
 
-func run(ctx context.Context, bin, data, store, compose string, keep bool) int {
+func run(ctx context.Context, bin, data, store, compose, control string, keep bool) int {
 	work, err := os.MkdirTemp("", "mesh-demo-")
 	if err == nil {
 		err = os.Chmod(work, 0o711) // a private PostgreSQL runs as another user
@@ -37,10 +38,13 @@ func run(ctx context.Context, bin, data, store, compose string, keep bool) int {
 		return 1
 	}
 	d := &demo{ctx: ctx, bin: bin, testdata: data, work: work, began: time.Now()}
-	if compose == "" {
-		d.service = &devService{d: d, store: store}
-	} else {
+	switch {
+	case compose != "":
 		d.service = &composeService{d: d, command: compose}
+	case control != "":
+		d.service = &remoteService{d: d, control: control}
+	default:
+		d.service = &devService{d: d, store: store}
 	}
 	err = d.scenario()
 	d.service.stop()
