@@ -5,6 +5,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +22,7 @@ const contentType = "application/json"
 func isEndpoint(path string) bool {
 	switch strings.TrimSuffix(path, "/") {
 	case "/.well-known/mmm", "/well-known/mmm", "/.well-known/srv/mmm":
-		return !strings.HasSuffix(path, "//")
+		return true
 	}
 	return false
 }
@@ -43,8 +44,13 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q.record(ctx, span, a)
 }
 
-// serve is ServeHTTP up to the answer.
-func (f *front) serve(ctx context.Context, q *request, w http.ResponseWriter, r *http.Request) *answer {
+// serve is ServeHTTP up to the answer. A fault of ours ends the request, not the process, and is logged as what it is.
+func (f *front) serve(ctx context.Context, q *request, w http.ResponseWriter, r *http.Request) (a *answer) {
+	defer func() {
+		if p := recover(); p != nil {
+			a = q.refuse(mesh.Errorf("gateway.serve", mesh.Internal, "panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
 	d, refusal := f.admit(r)
 	if refusal != nil {
 		return refusal
@@ -154,7 +160,7 @@ func write(w http.ResponseWriter, r *http.Request, a *answer) {
 		seconds := max(1, int64((a.retryAfter+time.Second-1)/time.Second))
 		h.Set("Retry-After", strconv.FormatInt(seconds, 10))
 	}
-	if a.closing {
+	if a.closing && r.ProtoMajor == 1 { // HTTP/2 ends the stream; the others of the connection go on
 		h.Set("Connection", "close")
 	}
 	h.Set("Content-Length", strconv.Itoa(len(a.body)))

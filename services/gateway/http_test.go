@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mathmesh/meshd/pkg/dare"
+	"github.com/mathmesh/meshd/pkg/make1"
 	"github.com/mathmesh/meshd/pkg/mesh"
 )
 
@@ -131,6 +132,31 @@ func TestOversizedBody(t *testing.T) {
 		t.Errorf("afterwards: HTTP %d", w.Code)
 	}
 	if used := tight.bodies.used.Load(); used != 0 {
+		t.Errorf("%d octets of bodies still count", used)
+	}
+}
+
+func TestPanic(t *testing.T) {
+	broken := false
+	g := newLonely(t, func(c *Config) {
+		ring := c.Domains[0].Ring
+		c.Domains[0].Ring = func() *make1.Ring {
+			if broken {
+				panic("a fault of ours")
+			}
+			return ring()
+		}
+	})
+	d := newStranger(t)
+	ticket := g.ask(t, d, `{"Hello":{}}`, new(anyResponse)).ticket
+	broken = true
+	r := g.askTicket(t, ticket, `{"Hello":{}}`, nil)
+	if r.is(t, "a panic", 500, 0); strings.Contains(r.StatusDescription, "fault") {
+		t.Errorf("the client is told %q", r.StatusDescription)
+	}
+	broken = false
+	g.askTicket(t, ticket, `{"Hello":{}}`, new(anyResponse)).is(t, "afterwards", 201, 0)
+	if used := g.bodies.used.Load(); used != 0 {
 		t.Errorf("%d octets of bodies still count", used)
 	}
 }
