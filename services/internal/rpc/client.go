@@ -3,7 +3,6 @@ package rpc
 import (
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/keepalive"
@@ -16,7 +15,7 @@ const reconnect = time.Second
 func Dial(target string, server Role, o Options) (*grpc.ClientConn, error) {
 	return grpc.NewClient(target,
 		grpc.WithTransportCredentials(o.Identity.ClientCredentials(server)),
-		grpc.WithStatsHandler(otelgrpc.NewClientHandler(o.otel()...)),
+		o.observeClient(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
 		grpc.WithDisableServiceConfig(), // DNS TXT records do not configure us

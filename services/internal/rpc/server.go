@@ -8,10 +8,7 @@ import (
 	"runtime/debug"
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc/filters"
 	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -47,34 +44,19 @@ const (
 type Options struct {
 	Identity *Identity
 	Log      *slog.Logger
-	Tracer   trace.TracerProvider // nil: the global one, which does nothing unless set
-	Meter    metric.MeterProvider
-}
-
-func (o Options) otel() []otelgrpc.Option {
-	opts := []otelgrpc.Option{
-		otelgrpc.WithPropagators(propagation.TraceContext{}),
-		otelgrpc.WithFilter(filters.Not(filters.HealthCheck())), // probes would drown the rest
-	}
-	if o.Tracer != nil {
-		opts = append(opts, otelgrpc.WithTracerProvider(o.Tracer))
-	}
-	if o.Meter != nil {
-		opts = append(opts, otelgrpc.WithMeterProvider(o.Meter))
-	}
-	return opts
+	Tracer   trace.TracerProvider // nil or no-op: spans go nowhere, but the caller's trace context is handed on
+	Meter    metric.MeterProvider // nil: no metrics
 }
 
 // NewServer makes a gRPC server that serves only our roles, each its own services.
 func NewServer(o Options) *grpc.Server {
 	return grpc.NewServer(
 		grpc.Creds(o.Identity.ServerCredentials()),
-		grpc.StatsHandler(otelgrpc.NewServerHandler(o.otel()...)),
+		o.observeServer(),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxSendMsgSize(maxMessage),
 		grpc.MaxConcurrentStreams(streams),
 		grpc.InitialWindowSize(window),
-		grpc.NumStreamWorkers(32),
 		grpc.InitialConnWindowSize(connWindow),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionAge:      connAge,
@@ -82,7 +64,7 @@ func NewServer(o Options) *grpc.Server {
 			Time:                  keepaliveTime,
 		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(recoverUnary(o.Log), allowUnary, faultUnary(o.Log), deadlineUnary),
+		grpc.ChainUnaryInterceptor(o.observeUnary(), recoverUnary(o.Log), allowUnary, faultUnary(o.Log), deadlineUnary),
 		grpc.ChainStreamInterceptor(recoverStream(o.Log), allowStream),
 	)
 }
