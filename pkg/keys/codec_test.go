@@ -7,10 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -240,66 +237,6 @@ func TestRing(t *testing.T) {
 	}
 	if n != 2 {
 		t.Errorf("%d keys", n)
-	}
-}
-
-func TestFile(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "keys.json")
-	var list []*keys.PrivateKey
-	for _, curve := range curves {
-		list = append(list, add(t, generate(t, curve), generate(t, curve)))
-	}
-	if err := keys.WriteFile(path, list...); err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
-	}
-	back, err := keys.ReadFile(path)
-	if err != nil || len(back) != len(list) {
-		t.Fatal(len(back), err)
-	}
-	for i := range list {
-		if !back[i].Public().Equal(list[i].Public()) {
-			t.Errorf("key %d is another", i)
-		}
-	}
-	before, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := keys.WriteFile(path, list[0]); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("written over: %v", err)
-	}
-	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
-		t.Errorf("the file changed, %v", err)
-	}
-	if names, err := os.ReadDir(dir); err != nil || len(names) != 1 {
-		t.Errorf("left behind: %v, %v", names, err)
-	}
-	if err := keys.WriteFile(filepath.Join(dir, "none", "keys.json"), list[0]); !errors.Is(err, fs.ErrNotExist) {
-		t.Error(err)
-	}
-
-	for name, octets := range map[string][]byte{
-		"kid of another": bytes.Replace(before, []byte(list[0].KID()), []byte(list[1].KID()), 1),
-		"cut":            before[:len(before)-3],
-		"an object":      before[1 : len(before)-2],
-		"too long":       append(bytes.Clone(before), bytes.Repeat([]byte{' '}, 1<<20)...),
-		"empty":          nil,
-	} {
-		damaged := filepath.Join(dir, name)
-		if err := os.WriteFile(damaged, octets, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := keys.ReadFile(damaged); err == nil {
-			t.Errorf("%s: %d keys", name, len(got))
-		}
-	}
-	if _, err := keys.ReadFile(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
-		t.Error(err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mathmesh/meshd/services/internal/config"
 	"github.com/mathmesh/meshd/services/internal/rpc"
 )
 
@@ -40,10 +41,10 @@ listener of a gateway. Clients must be told of ca.pem: in production take a cert
 			}
 			base := filepath.Join(dir, domains[0])
 			// The key first: a gateway re-reads the pair when the certificate changes.
-			if err := replace(base+"-key.pem", keyPEM); err != nil {
+			if err := config.ReplaceFile(base+"-key.pem", keyPEM, 0o600); err != nil {
 				return err
 			}
-			if err := replace(base+".pem", certPEM); err != nil {
+			if err := config.ReplaceFile(base+".pem", certPEM, 0o600); err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "certificate of %v in %s.pem\n", domains, base)

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/mathmesh/meshd/pkg/make1"
+	"github.com/mathmesh/meshd/services/internal/config"
 )
 
 func ticketsCommand(out *output) *cobra.Command {
@@ -74,7 +74,7 @@ func rotate(path string, life, lead time.Duration, now time.Time) ([]ringLine, e
 	if data, err = ring.Marshal(); err != nil {
 		return nil, err
 	}
-	if err := replace(path, append(data, '\n')); err != nil {
+	if err := config.ReplaceFile(path, append(data, '\n'), 0o600); err != nil {
 		return nil, err
 	}
 	lines := []ringLine{}
@@ -82,21 +82,4 @@ func rotate(path string, life, lead time.Duration, now time.Time) ([]ringLine, e
 		lines = append(lines, ringLine{hex.EncodeToString(e.ID), e.NotBefore.UTC().Format(time.RFC3339)})
 	}
 	return lines, nil
-}
-
-// replace makes the new file appear whole, readable by its owner only, before the old one goes.
-func replace(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".ring-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
 }

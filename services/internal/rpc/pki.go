@@ -18,6 +18,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/mathmesh/meshd/services/internal/config"
 )
 
 const (
@@ -179,23 +181,14 @@ func WritePKI(dir string, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		if err := replaceFile(filepath.Join(dir, string(role)+"-key.pem"), keyPEM, 0o600); err != nil {
+		if err := config.ReplaceFile(filepath.Join(dir, string(role)+"-key.pem"), keyPEM, 0o600); err != nil {
 			return err
 		}
-		if err := replaceFile(filepath.Join(dir, string(role)+".pem"), certPEM, 0o644); err != nil {
+		if err := config.ReplaceFile(filepath.Join(dir, string(role)+".pem"), certPEM, 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// replaceFile never shows half of a file to a process that re-reads it.
-func replaceFile(name string, data []byte, mode fs.FileMode) error {
-	tmp := name + ".new"
-	if err := os.WriteFile(tmp, data, mode); err != nil {
-		return err
-	}
-	return os.Rename(tmp, name)
 }
 
 func serial() *big.Int {

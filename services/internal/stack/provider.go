@@ -15,6 +15,7 @@ import (
 	"github.com/mathmesh/meshd/pkg/make1"
 	"github.com/mathmesh/meshd/pkg/mesh"
 	"github.com/mathmesh/meshd/services/gateway"
+	"github.com/mathmesh/meshd/services/internal/config"
 	"github.com/mathmesh/meshd/services/internal/rpc"
 	"github.com/mathmesh/meshd/services/internal/shardmap"
 	"github.com/mathmesh/meshd/services/internal/telemetry"
@@ -144,7 +145,7 @@ func (p *provider) writeMap(targets []string) (*shardmap.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := replaceFile(path, data); err != nil {
+	if err := config.ReplaceFile(path, data, 0o644); err != nil {
 		return nil, err
 	}
 	return shardmap.OpenFile(path)

@@ -2,9 +2,9 @@ package stack
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
-	"path/filepath"
+
+	"github.com/mathmesh/meshd/services/internal/config"
 )
 
 // State is the file that tells tools where a running `meshd dev` is (docs/design.md, Contracts).
@@ -45,24 +45,7 @@ func (s *State) Write(path string) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(path, append(data, '\n'))
-}
-
-// replaceFile makes a file appear whole, or not at all.
-func replaceFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o644), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return config.ReplaceFile(path, append(data, '\n'), 0o600) // a database URL may hold a password
 }
 
 // ReadState reads what Write wrote.
