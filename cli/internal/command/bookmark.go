@@ -132,27 +132,7 @@ func (a *app) bookmarkImport() *cobra.Command {
 	return &cobra.Command{
 		Use: "import FILE", Short: "Take a browser's bookmark HTML", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			data, err := a.readInput(args[0])
-			if err != nil {
-				return err
-			}
-			entries, skipped, err := formats.ReadNetscape(data)
-			if err != nil {
-				return err
-			}
-			var all []mesh.Entry
-			for i := range entries {
-				all = append(all, &entries[i])
-			}
-			var result imported
-			_, err = a.change(cmd.Context(), containerBookmark, func(c *client.Catalog) error {
-				result, err = importAll(c, all)
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			return a.emitImport("bookmarks", result, skipped)
+			return importFile(cmd.Context(), a, args[0], containerBookmark, "bookmarks", formats.ReadNetscape)
 		},
 	}
 }

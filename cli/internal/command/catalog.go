@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/mathmesh/meshd/cli/internal/formats"
 	"github.com/mathmesh/meshd/pkg/client"
 	"github.com/mathmesh/meshd/pkg/jbcd"
 	"github.com/mathmesh/meshd/pkg/mesh"
@@ -97,6 +98,33 @@ func importAll(c *client.Catalog, entries []mesh.Entry) (imported, error) {
 		put = append(put, entry)
 	}
 	return r, c.Put(put...)
+}
+
+// importFile takes the entries of a file; read is of package formats.
+func importFile[E any, P interface {
+	*E
+	mesh.Entry
+}](ctx context.Context, a *app, file, container, what string, read func([]byte) ([]E, []formats.Skipped, error)) error {
+	data, err := a.readInput(file)
+	if err != nil {
+		return err
+	}
+	found, skipped, err := read(data)
+	if err != nil {
+		return err
+	}
+	entries := make([]mesh.Entry, len(found))
+	for i := range found {
+		entries[i] = P(&found[i])
+	}
+	var result imported
+	if _, err := a.change(ctx, container, func(c *client.Catalog) error {
+		result, err = importAll(c, entries)
+		return err
+	}); err != nil {
+		return err
+	}
+	return a.emitImport(what, result, skipped)
 }
 
 // decode reads live entries of one kind.

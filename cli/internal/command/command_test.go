@@ -108,8 +108,12 @@ func TestUsageErrors(t *testing.T) {
 func TestNotFoundIsThree(t *testing.T) {
 	p := local(t)
 	for _, args := range [][]string{
-		{"password", "get", "nowhere.example"}, {"password", "delete", "nowhere.example"}, {"bookmark", "get", "nowhere"},
-		{"bookmark", "delete", "https://nowhere.example"}, {"contact", "get", "nobody"}, {"contact", "delete", "nobody"},
+		{"password", "get", "nowhere.example"},
+		{"password", "delete", "nowhere.example"},
+		{"bookmark", "get", "nowhere"},
+		{"bookmark", "delete", "https://nowhere.example"},
+		{"contact", "get", "nobody"},
+		{"contact", "delete", "nobody"},
 		{"--account", "bob@alpha.example", "password", "list"},
 	} {
 		if code, _, errs := p.run("", args...); code != 3 {

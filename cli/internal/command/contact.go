@@ -81,27 +81,7 @@ func (a *app) contactTake(use, short string) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			data, err := a.readInput(args[0])
-			if err != nil {
-				return err
-			}
-			entries, skipped, err := formats.ReadVCard(data)
-			if err != nil {
-				return err
-			}
-			var all []mesh.Entry
-			for i := range entries {
-				all = append(all, &entries[i])
-			}
-			var result imported
-			_, err = a.change(cmd.Context(), containerContact, func(c *client.Catalog) error {
-				result, err = importAll(c, all)
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			return a.emitImport("contacts", result, skipped)
+			return importFile(cmd.Context(), a, args[0], containerContact, "contacts", formats.ReadVCard)
 		},
 	}
 }

@@ -253,27 +253,7 @@ left out. Importing the same file again changes nothing.`,
 			if format != "bitwarden" {
 				return usagef("--format %q: bitwarden", format)
 			}
-			data, err := a.readInput(args[0])
-			if err != nil {
-				return err
-			}
-			entries, skipped, err := formats.ReadBitwarden(data)
-			if err != nil {
-				return err
-			}
-			var all []mesh.Entry
-			for i := range entries {
-				all = append(all, &entries[i])
-			}
-			var result imported
-			_, err = a.change(cmd.Context(), containerCredential, func(c *client.Catalog) error {
-				result, err = importAll(c, all)
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			return a.emitImport("logins", result, skipped)
+			return importFile(cmd.Context(), a, args[0], containerCredential, "logins", formats.ReadBitwarden)
 		},
 	}
 	c.Flags().StringVar(&format, "format", "bitwarden", "format of the file")
