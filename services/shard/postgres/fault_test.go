@@ -223,11 +223,11 @@ func TestKilledBackends(t *testing.T) {
 	defer func() { _ = s.Close() }()
 	account(t, s)
 	conn := connect(t, url)
-	const n = 100
+	var enough atomic.Bool
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for i := range n {
+		for i := 0; !enough.Load(); i++ {
 			a := application("mmm_Bookmark", fmt.Sprint(i))
 			a.Updates = append(a.Updates, shard.ContainerUpdate{Container: "mmm_Calendar", Entries: []shard.Entry{item(fmt.Sprint(i))}})
 			want := []shard.Result{{Outcome: shard.Accept, Index: int64(i + 1)}, {Outcome: shard.Accept, Index: int64(i + 1)}}
@@ -251,13 +251,17 @@ func TestKilledBackends(t *testing.T) {
 		select {
 		case <-done:
 			running = false
-		case <-time.After(40 * time.Millisecond):
+		case <-time.After(3 * time.Millisecond):
+			if enough.Load() {
+				continue
+			}
 			var k int
 			if err := conn.QueryRow(t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 				WHERE application_name = 'meshd shard' AND datname = current_database() AND state = 'active'`).Scan(&k); err != nil {
 				t.Fatal(err)
 			}
 			killed += k
+			enough.Store(killed >= 30)
 		}
 	}
 	t.Logf("%d backends killed", killed)
