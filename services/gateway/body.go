@@ -143,7 +143,8 @@ func (b *bodies) release(buf []byte) {
 }
 
 // pacer reads a body that must keep coming: every piece within idle of the one before, and the whole within grace plus
-// what its length so far takes at rate.
+// what its length so far takes at rate. A timer cuts off what is late: a deadline for each Read would cost HTTP/2 a message
+// to the goroutine of the connection, and nearly every body is there at once.
 type pacer struct {
 	pace
 	control *http.ResponseController
@@ -151,6 +152,11 @@ type pacer struct {
 	start   time.Time
 	now     func() time.Time
 	n       int64
+	timer   *time.Timer // nil before the first Read
+
+	mu   sync.Mutex
+	done bool // stop was called
+	late bool // a deadline was set
 }
 
 func (p *pacer) Read(buf []byte) (int, error) {
@@ -162,18 +168,38 @@ func (p *pacer) Read(buf []byte) (int, error) {
 	if !now.Before(end) {
 		return 0, os.ErrDeadlineExceeded
 	}
-	// A server that knows no deadlines (a test's recorder) has no slow senders either.
-	if err := p.control.SetReadDeadline(end); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return 0, err
+	if left := end.Sub(now); p.timer == nil {
+		p.timer = time.AfterFunc(left, p.cut)
+	} else {
+		p.timer.Reset(left)
 	}
 	n, err := p.body.Read(buf)
 	p.n += int64(n)
 	return n, err
 }
 
-// stop takes the deadline away: the server watches the connection for its end while the request is worked on.
+// cut ends a Read that waits.
+func (p *pacer) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.done {
+		p.late = true
+		_ = p.control.SetReadDeadline(time.Unix(1, 0)) // a server that knows no deadlines (a test's recorder) has no slow senders
+	}
+}
+
+// stop ends the watch, and takes a deadline away: the server watches the connection for its end while the request is
+// worked on.
 func (p *pacer) stop() {
-	_ = p.control.SetReadDeadline(time.Time{}) // see Read
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done = true
+	if p.late {
+		_ = p.control.SetReadDeadline(time.Time{}) // see cut
+	}
 }
 
 func closing(a *answer) *answer {
