@@ -215,3 +215,45 @@ func TestSyncGivesUpOnConflicts(t *testing.T) {
 		t.Errorf("%d changes wait, want 1", n)
 	}
 }
+
+// D-24: what the client reads back is what it sent, but for what the service writes.
+func TestRejoin(t *testing.T) {
+	s := newShop(t)
+	shelf := newShelf(t, mesh.CatalogCredential)
+	own := shelf.sealed(s.laptop, credential(1), nil)
+	shelf.place(own)
+	served := &dare.Envelope{
+		Header: set(t, shelf.frames[1].Header, "ContentLength", int64(len(own.Payload))), Trailer: shelf.frames[1].Trailer,
+	}
+	whole, err := rejoin(served, own, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(shelf.frames[1], whole); diff != "" {
+		t.Errorf("not the frame that the service has (-want +got):\n%s", diff)
+	}
+	signatures, err := own.Signatures()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, e := range map[string]*dare.Envelope{
+		"a member more in the header":  {Header: set(t, served.Header, "Malt", "x"), Trailer: served.Trailer},
+		"another Salt":                 {Header: set(t, served.Header, "Salt", jbcd.Binary("0123456789abcdef")), Trailer: served.Trailer},
+		"a signature more":             {Header: served.Header, Trailer: set(t, served.Trailer, "signatures", append(signatures, signatures[0]))},
+		"members in another order":     {Header: set(t, served.Header, "EnvelopeID", shelfID(t, served)), Trailer: served.Trailer},
+		"a trailer that was not there": {Header: served.Header, Trailer: set(t, served.Trailer, "SignedData", "x")},
+	} {
+		if _, err := rejoin(e, own, 1); err == nil {
+			t.Errorf("%s was not noticed", name)
+		}
+	}
+}
+
+func shelfID(t *testing.T, e *dare.Envelope) string {
+	t.Helper()
+	h, err := e.ParseHeader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.EnvelopeID
+}

@@ -175,8 +175,11 @@ func failed(c check, format string, args ...any) *fault {
 // next verifies the next frame and, when it passes, moves on.
 func (v *verifier) next(e *dare.Envelope) (*verified, error) {
 	h, err := e.ParseHeader()
-	if err != nil {
+	if v.fails(checkHeader, err != nil) {
 		return nil, failed(checkHeader, "%w", err)
+	}
+	if err != nil {
+		h = new(dare.Header)
 	}
 	if v.fails(checkWhole, h.BytesOffset != nil || h.ContentLength != nil && *h.ContentLength != int64(len(e.Payload))) {
 		return nil, failed(checkWhole, "payload of %d octets is not whole", len(e.Payload))
@@ -207,7 +210,7 @@ func (v *verifier) place(e *dare.Envelope, h *dare.Header) (*dare.Peaks, error) 
 		return nil, failed(checkOrder, "the frame says it is another")
 	}
 	written, tree, err := digests(e)
-	if err != nil {
+	if v.fails(checkTrailer, err != nil) {
 		return nil, failed(checkTrailer, "%w", err)
 	}
 	computed := e.Digest()
@@ -336,8 +339,11 @@ func (v *verifier) open(e *dare.Envelope, h *dare.Header, s *dare.Signature) ([]
 		return e.Payload, nil
 	}
 	c, err := e.Unseal(v.trust.holder)
-	if err != nil {
+	if v.fails(checkHeader, err != nil) {
 		return nil, failed(checkHeader, "%w", err)
+	}
+	if err != nil {
+		return nil, nil
 	}
 	if err := c.CheckWitness(s); v.fails(checkWitness, err != nil) {
 		return nil, failed(checkWitness, "%w", err)
@@ -351,8 +357,11 @@ func (v *verifier) content(plain []byte, meta *dare.ContentMeta) (mesh.Entry, er
 		return nil, failed(checkEmptyDelete, "the deletion does not say what it deletes")
 	}
 	entry, err := mesh.DecodeEntry(plain)
-	if err != nil {
+	if v.fails(checkPayload, err != nil) {
 		return nil, failed(checkPayload, "%w", err)
+	}
+	if err != nil {
+		return nil, nil
 	}
 	key := entry.PrimaryKey()
 	home := mesh.ContainerOf(entry.Tag())
