@@ -40,10 +40,11 @@ func (d *database) start() {
 	d.t.Helper()
 	ctx, cancel := context.WithTimeout(d.t.Context(), time.Minute)
 	defer cancel()
-	var err error
-	if d.cluster, err = pgcluster.Start(ctx, pgcluster.Options{Dir: d.data, Durable: true}); err != nil {
+	cluster, err := pgcluster.Start(ctx, pgcluster.Options{Dir: d.data, Durable: true})
+	if err != nil {
 		d.t.Fatal(err)
 	}
+	d.cluster = cluster
 	socket := d.parse("postgres").Query().Get("host")
 	if err := os.Remove(d.address); err != nil && !os.IsNotExist(err) {
 		d.t.Fatal(err)

@@ -158,7 +158,8 @@ func (c *Cluster) launch(ctx context.Context, program string, args []string, who
 		select {
 		case <-ended:
 			text, _ := os.ReadFile(c.log)
-			if bytes.Contains(text, []byte("postmaster.pid")) {
+			// The second: the postmaster was killed and has left children, who notice and go.
+			if bytes.Contains(text, []byte("postmaster.pid")) || bytes.Contains(text, []byte("pre-existing shared memory block")) {
 				return errLocked
 			}
 			return fmt.Errorf("the server ended:\n%s", text)
