@@ -216,6 +216,60 @@ func TestSyncGivesUpOnConflicts(t *testing.T) {
 	}
 }
 
+// D-57 b: whichever change of a device goes out first in a container brings its credential, also when the one that was made
+// to do so was taken back or made anew.
+func TestSyncIntroducesTheDeviceFirst(t *testing.T) {
+	for name, edit := range map[string]func(*Catalog) error{
+		"nothing":    func(*Catalog) error { return nil },
+		"made anew":  func(c *Catalog) error { e := credential(1); e.Notes = "x"; return c.Put(e) },
+		"taken back": func(c *Catalog) error { _, err := c.Delete(credential(1).PrimaryKey()); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newShop(t)
+			c, err := s.account.Catalog(mesh.CatalogCredential)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Put(credential(1), credential(2), credential(3)); err != nil {
+				t.Fatal(err)
+			}
+			if err := edit(c); err != nil {
+				t.Fatal(err)
+			}
+			var sent *mesh.UploadRequest
+			honest := s.serve
+			s.fake.serve = func(tag string, body jbcd.Raw) mesh.ResponseMessage {
+				if tag != mesh.TagUpload {
+					return honest(tag, body)
+				}
+				sent = new(mesh.UploadRequest)
+				if err := jbcd.Unmarshal(body, sent); err != nil {
+					t.Error(err)
+				}
+				res := new(mesh.UploadResponse)
+				for range sent.Updates[0].Envelopes {
+					res.Entries = append(res.Entries, mesh.EntryResponse{Result: mesh.ResultReject, Reason: "test"})
+				}
+				return res
+			}
+			_, err = s.sync()
+			if refusal := refusalOf(t, err); refusal.Reason != "test" {
+				t.Errorf("refused with %v", refusal)
+			}
+			shelf := newShelf(t, mesh.CatalogCredential)
+			for i, e := range sent.Updates[0].Envelopes {
+				if i > 0 {
+					shelf.place(e)
+				}
+			}
+			v := (&replica{container: mesh.CatalogCredential}).verifier(trustOf(s.laptop)) // knows no device
+			if _, f := v.batch(shelf.frames); f != nil {
+				t.Errorf("a device that cannot read mmm_Device refuses it: %v", f)
+			}
+		})
+	}
+}
+
 // D-24: what the client reads back is what it sent, but for what the service writes.
 func TestRejoin(t *testing.T) {
 	s := newShop(t)

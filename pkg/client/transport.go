@@ -129,6 +129,7 @@ func (t *transport) post(ctx context.Context, seal func() (*dare.Envelope, error
 	var failed error
 	for n := range attempts {
 		i := (first + n) % len(t.endpoints)
+		began := time.Now()
 		r, err := t.try(ctx, i, seal)
 		if err == nil {
 			t.mu.Lock()
@@ -141,7 +142,8 @@ func (t *transport) post(ctx context.Context, seal func() (*dare.Envelope, error
 			return nil, err
 		}
 		failed = errors.Join(failed, network.Err)
-		if ctx.Err() != nil || permanent(err) && len(t.endpoints) == 1 {
+		// Who was reached and then let us wait for minutes does so again.
+		if ctx.Err() != nil || permanent(err) && len(t.endpoints) == 1 || time.Since(began) > attempts*attemptTime {
 			break
 		}
 	}

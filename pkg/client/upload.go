@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,7 +99,10 @@ func (r *run) upload(ctx context.Context) (conflicted bool, err error) {
 			waiting = append(waiting, o)
 		}
 	}
-	slices.SortStableFunc(waiting, func(a, b *op) int { return bytes.Compare([]byte(a.Container), []byte(b.Container)) })
+	slices.SortStableFunc(waiting, func(a, b *op) int {
+		// The frame that introduces this device comes before those that only name its key (D-57 b).
+		return cmp.Or(cmp.Compare(a.Container, b.Container), compareBool(introduces(b.Envelope), introduces(a.Envelope)))
+	})
 	total := int64(len(waiting))
 	refused := map[string]bool{}
 	for len(waiting) > 0 {
@@ -123,6 +127,22 @@ func (r *run) upload(ctx context.Context) (conflicted bool, err error) {
 		r.progress.report("upload", total-int64(len(waiting)), total)
 	}
 	return conflicted, r.readBack(ctx, out)
+}
+
+// introduces says whether a frame's signature carries its Credential.
+func introduces(e *dare.Envelope) bool {
+	list, err := e.Signatures()
+	return err == nil && len(list) > 0 && len(list[0].Credential) > 0
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
 }
 
 // readBackAfter reads back what was accepted before a refusal; when the service is out of reach it is left for later.
