@@ -192,8 +192,14 @@ func TestClientBelievesThePayloadNotTheProxy(t *testing.T) {
 }
 
 // C-064, C-146, D-10: the process is killed when the service has committed an Upload and before it hears of it. The next
-// one sends the same request once more, gets the stored outcome, and nothing is there twice.
+// one sends the same request once more, gets the stored outcome, and nothing is there twice. Where the outcome is forgotten by
+// then (15 minutes) the service says Conflict, and the frames are fetched and recognised.
 func TestClientKilledBeforeTheAnswer(t *testing.T) {
+	t.Run("outcome stored", func(t *testing.T) { killedBeforeTheAnswer(t, false) })
+	t.Run("outcome forgotten", func(t *testing.T) { killedBeforeTheAnswer(t, true) })
+}
+
+func killedBeforeTheAnswer(t *testing.T, forgotten bool) {
 	service := meshtest.Start(t, meshtest.Options{})
 	m := newMachine(t, service)
 	m.create(alice)
@@ -224,14 +230,19 @@ func TestClientKilledBeforeTheAnswer(t *testing.T) {
 	if err := db.QueryRow(`SELECT frames FROM container WHERE`+inContainer, alice, mesh.CatalogCredential).Scan(&committed); err != nil || committed != 5 {
 		t.Fatalf("the service has %d frames (%v): the kill came too early", committed, err)
 	}
+	down, up := 0, 3
+	if forgotten {
+		change(t, db, `DELETE FROM request_dedup`)
+		down, up = 3, 0
+	}
 	report := m.sync()
 	for _, c := range report.Containers {
 		want := map[string]int64{mesh.CatalogCredential: 5, mesh.CatalogBookmark: 2}[c.Container]
 		if want > 0 && c.Frames != want {
 			t.Errorf("%s has %d frames, want %d", c.Container, c.Frames, want)
 		}
-		if c.Container == mesh.CatalogCredential && (c.Downloaded != 0 || c.Uploaded != 3) {
-			t.Errorf("%d frames fetched, %d sent, want the stored outcome for all 3", c.Downloaded, c.Uploaded)
+		if c.Container == mesh.CatalogCredential && (c.Downloaded != down || c.Uploaded != up) {
+			t.Errorf("%d frames fetched, %d sent, want %d and %d", c.Downloaded, c.Uploaded, down, up)
 		}
 	}
 	if len(report.Conflicts) != 0 {
