@@ -25,7 +25,8 @@ func UnmarshalLimits(data []byte, v any, l Limits) error {
 	if p.err != nil {
 		return p.err
 	}
-	s := new(scanner)
+	s := scanners.Get().(*scanner)
+	defer s.free()
 	if err := s.init(data, l); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package jbcd
 import (
 	"bytes"
 	"strconv"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -57,6 +58,16 @@ type scanner struct {
 
 	frameBuf [16]frame
 	nameBuf  [32][]byte
+}
+
+// scanners are used again: one is more than a KiB, and a request is read in a dozen pieces. There is nothing in them that
+// could be seen by the next user.
+var scanners = sync.Pool{New: func() any { return new(scanner) }}
+
+// free forgets what was read and lets s be used again. Tokens and values that it returned stay good: they are of the input.
+func (s *scanner) free() {
+	*s = scanner{}
+	scanners.Put(s)
 }
 
 // frame is an open object or array.

@@ -8,7 +8,8 @@ import (
 // Valid checks data against JSON (raw control characters in strings allowed, but NUL), limits, UTF-8 and duplicate
 // members; one value, white space around it.
 func Valid(data []byte, l Limits) error {
-	var s scanner
+	s := scanners.Get().(*scanner)
+	defer s.free()
 	if err := s.init(data, l); err != nil {
 		return err
 	}
@@ -39,7 +40,8 @@ func Object(raw []byte) ([]Member, error) {
 
 // object also returns the offset after the opening brace.
 func object(raw []byte) ([]Member, int, error) {
-	var s scanner
+	s := scanners.Get().(*scanner)
+	defer s.free()
 	if err := s.init(raw, DefaultLimits); err != nil {
 		return nil, 0, err
 	}
@@ -48,7 +50,7 @@ func object(raw []byte) ([]Member, int, error) {
 		return nil, 0, err
 	}
 	if t.kind != kindObject {
-		return nil, 0, wrongKind(&s, t, "an object")
+		return nil, 0, wrongKind(s, t, "an object")
 	}
 	open := t.end
 	var members []Member
@@ -71,7 +73,8 @@ func object(raw []byte) ([]Member, int, error) {
 
 // Array splits an array into its elements, which share the memory of raw.
 func Array(raw []byte) ([]Raw, error) {
-	var s scanner
+	s := scanners.Get().(*scanner)
+	defer s.free()
 	if err := s.init(raw, DefaultLimits); err != nil {
 		return nil, err
 	}
@@ -80,7 +83,7 @@ func Array(raw []byte) ([]Raw, error) {
 		return nil, err
 	}
 	if t.kind != kindArray {
-		return nil, wrongKind(&s, t, "an array")
+		return nil, wrongKind(s, t, "an array")
 	}
 	var elements []Raw
 	for {
@@ -104,7 +107,8 @@ func Tagged(raw []byte) (tag string, value Raw, err error) { return TaggedLimits
 
 // TaggedLimits is Tagged with other limits. It reads no further than the second member.
 func TaggedLimits(raw []byte, l Limits) (tag string, value Raw, err error) {
-	var s scanner
+	s := scanners.Get().(*scanner)
+	defer s.free()
 	if err := s.init(raw, l); err != nil {
 		return "", nil, err
 	}
@@ -113,7 +117,7 @@ func TaggedLimits(raw []byte, l Limits) (tag string, value Raw, err error) {
 		return "", nil, err
 	}
 	if t.kind != kindObject {
-		return "", nil, wrongKind(&s, t, "an object")
+		return "", nil, wrongKind(s, t, "an object")
 	}
 	for n := 0; ; n++ {
 		name, more, err := s.name()
