@@ -81,9 +81,9 @@ func (z *zone) answer(m dnsmessage.Message) *dnsmessage.Message {
 			add(&dnsmessage.AResource{A: ip})
 		}
 	}
-	m.Header.Response, m.Header.Authoritative, m.Additionals = true, true, nil
+	m.Response, m.Authoritative, m.Additionals = true, true, nil
 	if _, exists := z.a[name]; len(m.Answers) == 0 && !exists {
-		m.Header.RCode = dnsmessage.RCodeNameError
+		m.RCode = dnsmessage.RCodeNameError
 	}
 	return &m
 }

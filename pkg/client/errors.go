@@ -7,7 +7,7 @@ import (
 	"github.com/mathmesh/meshd/pkg/mesh"
 )
 
-// PendingError: the service wants the user to finish the request at URL. The account file is kept: the same
+// PendingError says that the service wants the user to finish the request at URL. The account file is kept: the same
 // Create again, unchanged, goes on with it (FLOWS §2, 5b).
 type PendingError struct{ Reason, URL string }
 
@@ -51,7 +51,7 @@ func (e *ServiceError) Error() string {
 // Temporary says that the same request may succeed later (429, 503): exit code 7.
 func (e *ServiceError) Temporary() bool { return e.Code.Status == 429 || e.Code.Status == 503 }
 
-// ProofError: the service, or who stands for it, served something that does not prove out. Evidence is a folder on disk.
+// ProofError says that the service, or who stands for it, served something that does not prove out. Evidence is a folder on disk.
 type ProofError struct {
 	Fault     string // short name: "payload-digest", "tree-digest", "signature", "header", "order", "fork", "rollback" …: Faults lists them
 	Container string // empty: of no container (a profile)
@@ -81,7 +81,7 @@ func (e *ProofError) Error() string {
 // Unwrap returns the inner error.
 func (e *ProofError) Unwrap() error { return e.Err }
 
-// NetworkError: the service could not be reached, or what answered was no Mesh Service.
+// NetworkError says that the service could not be reached, or what answered was no Mesh Service.
 type NetworkError struct{ Err error }
 
 // Error implements error.
@@ -90,13 +90,13 @@ func (e *NetworkError) Error() string { return "service not reached: " + e.Err.E
 // Unwrap returns the inner error.
 func (e *NetworkError) Unwrap() error { return e.Err }
 
-// NotFoundError: there is no such account on this machine.
+// NotFoundError says that there is no such account on this machine.
 type NotFoundError struct{ What string }
 
 // Error implements error.
 func (e *NotFoundError) Error() string { return e.What + " not found" }
 
-// LockedError: another process has the account open.
+// LockedError says that another process has the account open.
 type LockedError struct {
 	Address string
 	Path    string
@@ -107,7 +107,7 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("account %s is in use by another process (lock %s)", e.Address, e.Path)
 }
 
-// ExistsError: the account is on this machine already.
+// ExistsError says that the account is on this machine already.
 type ExistsError struct{ Address string }
 
 // Error implements error.

@@ -80,8 +80,10 @@ func hello(ctx context.Context, t *transport, c *Config, pin string) (*service, 
 			return nil, err
 		}
 		if pin != "" && !mesh.SameUDF(pin, s.udf) {
-			return nil, &ProofError{Fault: string(checkService), Index: -1,
-				Err: fmt.Errorf("the service of %s is %s, pinned is %s", t.domain, s.udf, pin)}
+			return nil, &ProofError{
+				Fault: string(checkService), Index: -1,
+				Err: fmt.Errorf("the service of %s is %s, pinned is %s", t.domain, s.udf, pin),
+			}
 		}
 		return s, nil
 	}

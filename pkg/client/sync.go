@@ -273,8 +273,10 @@ func (r *run) page(ctx context.Context, names []string) (int64, error) {
 			if err != nil {
 				return 0, err
 			}
-			r.fail(name, &fault{check: checkWhole, index: replica.frames(),
-				err: fmt.Errorf("%d frames were announced, and do not come", r.remotes[name].index)}, answer)
+			r.fail(name, &fault{
+				check: checkWhole, index: replica.frames(),
+				err: fmt.Errorf("%d frames were announced, and do not come", r.remotes[name].index),
+			}, answer)
 		}
 	}
 	return 0, nil

@@ -75,7 +75,8 @@ func (c *Config) httpClient(e endpoint) *http.Client {
 			DialContext:         dialer.DialContext,
 			TLSHandshakeTimeout: attemptTime,
 			TLSClientConfig:     tlsConfig(e),
-			ForceAttemptHTTP2:   true,
+			// HTTP/1.1: a session has one request at a time, and for that HTTP/2 costs a service three times the processor time.
+			ForceAttemptHTTP2:   false,
 			DisableCompression:  true, // sealed octets do not compress, and the protocol knows identity only (D-02)
 			IdleConnTimeout:     90 * time.Second,
 		},

@@ -378,8 +378,9 @@ func (r *run) readBack(ctx context.Context, out *outbox) error {
 		}
 		for _, s := range req.Select {
 			t := out.taken[s.Container]
-			r.fail(s.Container, &fault{check: checkReadBack, index: t.first,
-				err: errors.New("the service does not have what it said it took")}, answer)
+			r.fail(s.Container, &fault{
+				check: checkReadBack, index: t.first, err: errors.New("the service does not have what it said it took"),
+			}, answer)
 		}
 	}
 }
