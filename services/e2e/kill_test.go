@@ -300,8 +300,8 @@ type victim struct {
 	back func()
 }
 
-// rampage kills each victim in turn, at a random moment, and brings it back; then once all together.
-func rampage(t *testing.T, rounds int, victims ...victim) {
+// rampage kills each victim in turn, at a random moment, and brings it back; then once these together.
+func rampage(t *testing.T, rounds int, victims, together []victim) {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -316,10 +316,10 @@ func rampage(t *testing.T, rounds int, victims ...victim) {
 		}
 	}
 	wait(time.Second)
-	for _, v := range victims {
+	for _, v := range together {
 		v.kill()
 	}
-	for _, v := range victims {
+	for _, v := range together {
 		v.back()
 	}
 	wait(time.Second)

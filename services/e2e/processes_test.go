@@ -6,6 +6,9 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,7 +46,7 @@ func killProcesses(t *testing.T, d *e2e.Deployment, more ...victim) {
 	for _, p := range append([]*e2e.Process{d.Gateway}, d.Shards...) {
 		victims = append(victims, victim{p.Name, func() { p.Kill(t) }, func() { p.Start(t); p.WaitReady(t) }})
 	}
-	rampage(t, 2, victims...)
+	rampage(t, 2, victims, victims)
 	c.halt(t)
 	c.check(t)
 	d.Fsck(t)
@@ -58,8 +61,16 @@ func TestKillDev(t *testing.T) {
 			s := meet(t, d.provider())
 			c := recruit(t, s, accounts)
 			c.start(t)
-			victims := []victim{{"meshd dev", d.kill, func() { d.start(); endpoint := d.provider().Endpoint; s.endpoint.Store(&endpoint) }}}
-			rampage(t, 3, victims...)
+			back := func() {
+				d.start()
+				endpoint := d.provider().Endpoint
+				s.endpoint.Store(&endpoint)
+			}
+			victims := []victim{{"meshd dev", d.kill, back}}
+			if store == stack.Postgres {
+				victims = append(victims, victim{"its postmaster, then itself", func() { d.killPostmaster(); d.kill() }, back})
+			}
+			rampage(t, 3, victims, nil)
 			c.halt(t)
 			c.check(t)
 			d.fsck()
@@ -100,6 +111,23 @@ func (d *dev) start() {
 			d.t.Fatalf("meshd dev is not ready: %v", err)
 		case <-time.After(20 * time.Millisecond):
 		}
+	}
+}
+
+// killPostmaster kills the private PostgreSQL.
+func (d *dev) killPostmaster() {
+	d.t.Helper()
+	text, err := os.ReadFile(filepath.Join(d.dir, "data", "postgres", "data", "postmaster.pid"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(line)
+	if err != nil || pid <= 1 {
+		d.t.Fatalf("postmaster.pid says %q: %v", line, err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		d.t.Fatal(err)
 	}
 }
 
