@@ -76,9 +76,9 @@ func (c *Config) httpClient(e endpoint) *http.Client {
 			TLSHandshakeTimeout: attemptTime,
 			TLSClientConfig:     tlsConfig(e),
 			// HTTP/1.1: a session has one request at a time, and for that HTTP/2 costs a service three times the processor time.
-			ForceAttemptHTTP2:   false,
-			DisableCompression:  true, // sealed octets do not compress, and the protocol knows identity only (D-02)
-			IdleConnTimeout:     90 * time.Second,
+			ForceAttemptHTTP2:  false,
+			DisableCompression: true, // sealed octets do not compress, and the protocol knows identity only (D-02)
+			IdleConnTimeout:    90 * time.Second,
 		},
 	}
 }

@@ -441,8 +441,10 @@ func (v *verifier) answer(update *mesh.ContainerUpdate, at remote) ([]*verified,
 		return passed, f
 	}
 	if v.fails(checkRollback, *update.Index < at.index) {
-		return nil, &fault{check: checkRollback, index: *update.Index,
-			err: fmt.Errorf("Status said %d frames, Download says %d", at.index, *update.Index)}
+		return nil, &fault{
+			check: checkRollback, index: *update.Index,
+			err: fmt.Errorf("Status said %d frames, Download says %d", at.index, *update.Index),
+		}
 	}
 	return passed, v.state(*update.Index, update.Digest)
 }
@@ -452,8 +454,10 @@ func (v *verifier) status(now remote) *fault {
 	have := v.peaks
 	switch {
 	case v.fails(checkRollback, now.index < have.Frames):
-		return &fault{check: checkRollback, index: now.index,
-			err: fmt.Errorf("the service has %d frames, it had %d", now.index, have.Frames)}
+		return &fault{
+			check: checkRollback, index: now.index,
+			err: fmt.Errorf("the service has %d frames, it had %d", now.index, have.Frames),
+		}
 	case v.fails(checkFork, now.index == have.Frames && !bytes.Equal(now.digest, have.Digest())):
 		return &fault{check: checkFork, index: now.index, err: errors.New("the service has other frames than it had")}
 	}
