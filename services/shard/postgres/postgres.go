@@ -44,6 +44,7 @@ var _ shard.Store = (*Store)(nil)
 // Store is one database.
 type Store struct {
 	pool  *pgxpool.Pool
+	busy  busy
 	stop  context.CancelFunc
 	swept sync.WaitGroup
 }

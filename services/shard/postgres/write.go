@@ -35,7 +35,8 @@ const (
 	deleteArgs = 7
 )
 
-func applySQL() string { return call("o_fault, o_detail, o_outcome", "mesh_apply", applyArgs) }
+// applySQL is call("o_fault, o_detail, o_outcome", "mesh_apply", applyArgs), which each Upload would make anew.
+const applySQL = "SELECT o_fault, o_detail, o_outcome FROM mesh_apply($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35)"
 
 func applyList(a *shard.Application) []any {
 	need := shard.Right(0)
@@ -57,7 +58,7 @@ func (s *Store) Apply(ctx context.Context, a shard.Application) ([]shard.Result,
 	if err := rule.Check(a.Partition, a.Updates, a.Self); err != nil {
 		return nil, mesh.E(op, mesh.Internal, err)
 	}
-	outcome, err := s.do(ctx, op, applySQL(), applyList(&a))
+	outcome, err := s.do(ctx, op, a.Partition, a.Account, applySQL, applyList(&a))
 	if err != nil {
 		return nil, err
 	}
@@ -65,8 +66,13 @@ func (s *Store) Apply(ctx context.Context, a shard.Application) ([]shard.Result,
 	return results, wrap(op, err)
 }
 
-// do calls a writing function.
-func (s *Store) do(ctx context.Context, op, statement string, args []any) ([]int64, error) {
+// do calls a function that writes to an account.
+func (s *Store) do(ctx context.Context, op string, partition uint16, address, statement string, args []any) ([]int64, error) {
+	done, err := s.busy.enter(ctx, partition, address)
+	if err != nil {
+		return nil, wrap(op, err)
+	}
+	defer done()
 	var fault, detail *string
 	var outcome []int64
 	if err := s.pool.QueryRow(ctx, statement, args...).Scan(&fault, &detail, &outcome); err != nil {
@@ -93,7 +99,7 @@ func (s *Store) Create(ctx context.Context, c shard.Creation) (*shard.Created, e
 		int16(c.State), c.Redirect, c.Fresh, c.OnlyExisting, int64(c.Caller.Epoch), c.Caller.AuthKID, rule.DedupKey(&c.Caller), notNil(c.Caller.RequestDigest),
 		f.EnvelopeID, f.UniqueID, int16(f.Event), f.MessageType, f.DigestWritten, f.PayloadDigest, notNil(f.Header), orNil(f.Trailer), notNil(f.Payload))
 	args = append(args, makeArrays(c.Updates, nil).list()...)
-	outcome, err := s.do(ctx, op, call("o_fault, o_detail, o_outcome", "mesh_create", createArgs), args)
+	outcome, err := s.do(ctx, op, c.Partition, c.Address, call("o_fault, o_detail, o_outcome", "mesh_create", createArgs), args)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +114,7 @@ func (s *Store) Create(ctx context.Context, c shard.Creation) (*shard.Created, e
 // Delete makes a tombstone (shard.Store).
 func (s *Store) Delete(ctx context.Context, d shard.Deletion) error {
 	c := &d.Caller
-	_, err := s.do(ctx, "shard.Delete", call("o_fault, o_detail, NULL::bigint[]", "mesh_delete", deleteArgs),
+	_, err := s.do(ctx, "shard.Delete", d.Partition, d.Account, call("o_fault, o_detail, NULL::bigint[]", "mesh_delete", deleteArgs),
 		[]any{int16(d.Partition), text(d.Account), text(c.ProfileUDF), int64(c.Epoch), text(c.AuthKID), rule.DedupKey(c), notNil(c.RequestDigest)})
 	return err
 }
