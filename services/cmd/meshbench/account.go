@@ -32,10 +32,10 @@ type account struct {
 
 // newAccount makes an account at the service, gets a ticket in profile mode and writes the first entry, whose signature
 // brings the device's connection: those that are measured name the key only.
-func (s *service) newAccount(ctx context.Context, http1 bool) (*account, error) {
+func (s *service) newAccount(ctx context.Context, http2 bool) (*account, error) {
 	name := make([]byte, 8)
 	rand.Read(name) // never fails: it aborts the program
-	a := &account{connection: s.connect(http1), address: "bench-" + hex.EncodeToString(name) + "@" + s.domain}
+	a := &account{connection: s.connect(http2), address: "bench-" + hex.EncodeToString(name) + "@" + s.domain}
 	if err := a.create(ctx); err != nil {
 		return nil, fmt.Errorf("create %s: %w", a.address, err)
 	}

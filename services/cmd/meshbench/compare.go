@@ -34,7 +34,7 @@ type compareOptions struct {
 	pairs    int
 	duration time.Duration
 	size     int
-	http1    bool
+	http2    bool
 	profile  string
 	keep     bool
 	output   string
@@ -76,7 +76,7 @@ and a shard alone. It needs the machine for itself, ends only what it started, a
 	f.IntVar(&o.pairs, "pairs", 5, "pairs of measurements whose medians count")
 	f.DurationVar(&o.duration, "duration", 2*time.Second, "of each measurement, in whole seconds")
 	f.IntVar(&o.size, "size", 1<<10, "octets of an entry before it is sealed")
-	f.BoolVar(&o.http1, "http1", false, "HTTP/1.1 instead of HTTP/2")
+	f.BoolVar(&o.http2, "http2", false, "HTTP/2 instead of HTTP/1.1")
 	f.StringVar(&o.profile, "profile", "", "keep the processor profile of the Uploads in this file")
 	f.BoolVar(&o.keep, "keep", false, "keep the temporary folder")
 	f.StringVarP(&o.output, "output", "o", "table", "table or json")
@@ -213,7 +213,7 @@ func (c *comparing) start(ctx context.Context) error {
 	if c.service, err = openService(ctx, c.dev.stateFile, ""); err != nil {
 		return err
 	}
-	if c.accounts, err = c.service.newAccounts(ctx, slices.Max(c.clients), c.http1); err != nil {
+	if c.accounts, err = c.service.newAccounts(ctx, slices.Max(c.clients), c.http2); err != nil {
 		return err
 	}
 	if c.yardDB, err = c.database(ctx, "yardstick"); err != nil {

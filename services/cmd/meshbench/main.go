@@ -31,7 +31,7 @@ Two programs on one machine share its processors: the figures of meshbench inclu
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(runCommand(), compareCommand())
+	root.AddCommand(runCommand(), compareCommand(), partsCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "meshbench:", err)
 		os.Exit(exitCode(err))

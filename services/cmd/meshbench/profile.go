@@ -71,6 +71,7 @@ func owners() []owner {
 		{"github.com/prometheus/", partTelemetry},
 		{"log/slog", partTelemetry},
 		{module + "services/shard", partShard},
+		{module + "services/gateway.(*headConn)", partHTTP}, // wraps the connections of HTTP/1
 		{module + "services/gateway", partGateway},
 		{module + "pkg/mesh", partGateway},
 		{module + "proto", partGRPC},

@@ -17,7 +17,7 @@ type runOptions struct {
 	state, provider string
 	transaction     string
 	load            load
-	http1           bool
+	http2           bool
 	profile         string
 	output          string
 }
@@ -73,7 +73,7 @@ service must have been started with --profiling. The accounts stay at the servic
 	f.Float64Var(&o.load.rate, "rate", 0, "requests due per second over all clients (open loop); 0: closed loop")
 	f.Float64Var(&o.load.expect, "expect", 0, "closed loop: requests per second to seal for; default: 2500")
 	f.IntVar(&o.load.size, "size", 1<<10, "octets of an entry before it is sealed")
-	f.BoolVar(&o.http1, "http1", false, "HTTP/1.1 instead of HTTP/2")
+	f.BoolVar(&o.http2, "http2", false, "HTTP/2 instead of HTTP/1.1")
 	f.StringVar(&o.profile, "profile", "", "take a processor profile of the service, write it to this file and say where the time goes")
 	f.StringVarP(&o.output, "output", "o", "table", "table or json")
 	_ = cmd.MarkFlagRequired("state") // fails only for a flag that is not there
@@ -104,7 +104,7 @@ func (o *runOptions) run(ctx context.Context) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	accounts, err := s.newAccounts(ctx, o.load.clients, o.http1)
+	accounts, err := s.newAccounts(ctx, o.load.clients, o.http2)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (o *runOptions) run(ctx context.Context) (*result, error) {
 }
 
 // newAccounts makes n accounts, two at a time for each processor.
-func (s *service) newAccounts(ctx context.Context, n int, http1 bool) ([]*account, error) {
+func (s *service) newAccounts(ctx context.Context, n int, http2 bool) ([]*account, error) {
 	accounts := make([]*account, n)
 	errs := make([]error, n)
 	var next atomic.Int64
@@ -145,7 +145,7 @@ func (s *service) newAccounts(ctx context.Context, n int, http1 bool) ([]*accoun
 	for range 2 * runtime.GOMAXPROCS(0) {
 		wait.Go(func() {
 			for i := next.Add(1) - 1; i < int64(n) && !failed.Load(); i = next.Add(1) - 1 {
-				if accounts[i], errs[i] = s.newAccount(ctx, http1); errs[i] != nil {
+				if accounts[i], errs[i] = s.newAccount(ctx, http2); errs[i] != nil {
 					failed.Store(true)
 				}
 			}

@@ -37,9 +37,9 @@ func startService(t *testing.T) string {
 func TestRun(t *testing.T) {
 	state := startService(t)
 	for name, o := range map[string]runOptions{
-		"upload, closed":   {transaction: "Upload", load: load{clients: 3}},
-		"upload, open":     {transaction: "Upload", load: load{clients: 2, rate: 40}},
-		"status, HTTP/1.1": {transaction: "Status", load: load{clients: 2}, http1: true},
+		"upload, closed": {transaction: "Upload", load: load{clients: 3}},
+		"upload, open":   {transaction: "Upload", load: load{clients: 2, rate: 40}},
+		"status, HTTP/2": {transaction: "Status", load: load{clients: 2}, http2: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o.state, o.output = state, "json"

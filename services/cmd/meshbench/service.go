@@ -86,17 +86,17 @@ func (s *service) identify(hello *mesh.MeshHelloResponse) error {
 	return nil
 }
 
-// connection is what one client has: a TLS connection of its own, HTTP/2 as pkg/client, or HTTP/1.1.
+// connection is what one client has: a TLS connection of its own, HTTP/1.1 as pkg/client, or HTTP/2.
 type connection struct {
 	service *service
 	http    *http.Client
 	header  http.Header
 }
 
-func (s *service) connect(http1 bool) *connection {
+func (s *service) connect(http2 bool) *connection {
 	protocols := new(http.Protocols)
-	protocols.SetHTTP1(http1)
-	protocols.SetHTTP2(!http1)
+	protocols.SetHTTP1(!http2)
+	protocols.SetHTTP2(http2)
 	return &connection{
 		service: s,
 		header:  http.Header{"Content-Type": {"application/json"}},
