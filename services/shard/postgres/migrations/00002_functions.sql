@@ -12,7 +12,8 @@
 
 -- +goose StatementBegin
 -- mesh_recall finds the outcome of a request in the slot now or before: NULL when there is none, {-1} when the identifier was used
--- for another request. Each slot is a table of its own, named here, since a plan over the parent would lock all four and wait for
+-- for another request. It looks into the next slot too: the clock may have been put back over a boundary, by a second or by a
+-- failover to another server, and the effect would be doubled. Each slot is a table of its own, named here, since a plan over the parent would lock all four and wait for
 -- TRUNCATE. STABLE: it reads by the snapshot of the statement that calls it, which is later than the account's lock.
 CREATE FUNCTION mesh_recall(p_partition smallint, p_slot integer, p_key bytea, p_request bytea) RETURNS bigint[]
 LANGUAGE plpgsql STABLE AS $$
@@ -23,7 +24,7 @@ BEGIN
 	IF p_key IS NULL THEN
 		RETURN NULL;
 	END IF;
-	FOR v_slot IN REVERSE p_slot .. p_slot - 1 LOOP
+	FOR v_slot IN REVERSE p_slot + 1 .. p_slot - 1 LOOP
 		IF v_slot & 3 = 0 THEN
 			SELECT r.digest, r.outcome INTO v_digest, v_outcome FROM request_dedup_0 r WHERE r.partition = p_partition AND r.ring = 0 AND r.slot = v_slot AND r.key = p_key;
 		ELSIF v_slot & 3 = 1 THEN
