@@ -17,6 +17,7 @@ type account struct {
 	epoch    uint64
 	profile  mesh.ProfileAccount
 	mesh     mesh.ProfileMesh
+	signed   *dare.Envelope // of profile
 	redirect string
 	digest   [sha256.Size]byte // of both profiles
 	fetched  time.Time
@@ -28,24 +29,34 @@ func readAccount(r *shardpb.ResolveResponse) (*account, error) {
 	h.Write(r.GetProfileAccount())
 	h.Write(r.GetProfileMesh())
 	h.Sum(a.digest[:0])
-	if err := readProfile(r.GetProfileAccount(), &a.profile); err != nil {
+	var err error
+	if a.signed, err = readProfile(r.GetProfileAccount(), &a.profile); err != nil {
 		return nil, err
 	}
-	return a, readProfile(r.GetProfileMesh(), &a.mesh)
+	_, err = readProfile(r.GetProfileMesh(), &a.mesh)
+	return a, err
 }
 
-// readProfile reads a profile that was verified before it was stored.
-
-func readProfile(text []byte, v any) error {
+// readProfile reads a profile that was verified before it was stored, and returns its envelope.
+func readProfile(text []byte, v any) (*dare.Envelope, error) {
 	e, err := dare.Parse(text)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, body, err := jbcd.Tagged(e.Payload)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return jbcd.Unmarshal(body, v)
+	return e, jbcd.Unmarshal(body, v)
+}
+
+// provenUDF is the profile's UDF when its own key has signed it, else empty: a profile that only its mesh signed
+// (D-12 b) can have anybody's public key for its own, and is known by its address alone.
+func provenUDF(p *mesh.ProfileAccount, signed *dare.Envelope) string {
+	if signed.Verify(*p.KeyOfflineSignature.PublicParameters) != nil {
+		return ""
+	}
+	return p.UDF()
 }
 
 // accountLife is how long an account is remembered. It matters only when its profile was replaced through another

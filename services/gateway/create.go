@@ -96,18 +96,21 @@ func (q *request) checkCreation(v *mesh.CreateRequest) (*creation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := q.fits(profile, address); err != nil {
+	if err := q.fits(profile, provenUDF(profile, v.SignedAssertionAccount), address); err != nil {
 		return nil, mesh.E(op, mesh.ProfileInvalid, err)
 	}
-	if (q.by == byProfileTicket || q.who.provisional) && q.who.account != address.String() {
-		return nil, mesh.Errorf(op, mesh.NotAuthorized, "the caller is authenticated for another address") // D-09
+	switch { // D-09
+	case (q.by == byProfileTicket || q.who.provisional) && q.who.account != address.String():
+		return nil, mesh.Errorf(op, mesh.NotAuthorized, "the caller is authenticated for another address")
+	case q.who.provisional && !mesh.SameUDF(q.who.profileUDF, profile.UDF()):
+		return nil, mesh.Errorf(op, mesh.NotAuthorized, "the caller is authenticated by another profile")
 	}
 	return &creation{address: address, account: profile, mesh: owner}, nil
 }
 
-// fits checks that the profile is one of this account at this service.
-func (q *request) fits(profile *mesh.ProfileAccount, address mesh.Address) error {
-	if address.SINUDF != "" && !mesh.SameUDF(address.SINUDF, profile.UDF()) {
+// fits checks that the profile, whose UDF is proven or empty, is one of this account at this service.
+func (q *request) fits(profile *mesh.ProfileAccount, proven string, address mesh.Address) error {
+	if address.SINUDF != "" && !mesh.SameUDF(address.SINUDF, proven) {
 		return errors.New("the strong address names another profile")
 	}
 	if !names(profile, address.String()) {
@@ -183,7 +186,8 @@ func (q *request) fillCreation(ctx context.Context, c *creation, v *mesh.CreateR
 const maxAddresses = 16
 
 // firstAddress returns the address under which the profile already has an account on this service: then this one
-// becomes a redirect record. Empty when there is none.
+// becomes a redirect record. Empty when there is none. Another mesh's profile of that UDF is not the same: its owner
+// need not have the account's key (D-12 b).
 func (q *request) firstAddress(ctx context.Context, c *creation) (string, error) {
 	looked := 0
 	for _, text := range c.account.AccountAddresses {
@@ -199,7 +203,8 @@ func (q *request) firstAddress(ctx context.Context, c *creation) (string, error)
 		case mesh.KindOf(err) == mesh.UnknownAccount:
 		case err != nil:
 			return "", err
-		case other.state == shardpb.AccountState_ACCOUNT_STATE_CONNECTED && other.redirect == "" && mesh.SameUDF(other.profile.UDF(), c.account.UDF()):
+		case other.state == shardpb.AccountState_ACCOUNT_STATE_CONNECTED && other.redirect == "" &&
+			mesh.SameUDF(other.profile.UDF(), c.account.UDF()) && mesh.SameUDF(other.mesh.UDF(), c.mesh.UDF()):
 			return a.String(), nil
 		}
 	}

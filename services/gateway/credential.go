@@ -18,7 +18,7 @@ import (
 type identity struct {
 	key        keys.PublicKey // C
 	authKID    string
-	profileUDF string // of the ProfileAccount; service mode: of the ProfileService
+	profileUDF string // of the ProfileAccount, empty when it does not prove to be that profile's; service mode: of the ProfileService
 	deviceUDF  string // of the ProfileDevice, which the account names and the device never proves; service mode: of the ProfileHost
 
 	mode    make1.Mode
@@ -31,7 +31,8 @@ type identity struct {
 }
 
 // identify checks a credential by the table of AUTH §3.1 and makes the caller q.who. The caller is proven only when the
-// request opens under its key. Errors are of kind NotAuthenticated or UnknownAccount, or the shard's.
+// request opens under its key. Errors are of kind NotAuthenticated, or the shard's; that an account does not exist is no
+// other answer than that a credential is not good for it: the caller is a stranger yet (AUTH §10).
 func (q *request) identify(ctx context.Context, c *make1.Credential) (err error) {
 	if len(c.Envelopes) == 0 {
 		return mesh.Errorf("gateway.identify", mesh.NotAuthenticated, "no envelopes")
@@ -70,7 +71,7 @@ func (q *request) profile(ctx context.Context, c *make1.Credential) (identity, e
 		return id, err
 	}
 	if err != nil {
-		return identity{}, err
+		return identity{}, unknown(op, err)
 	}
 	id, err := q.stored(c, stored)
 	if err != nil && !stored.fetched.Equal(q.start) {
@@ -79,12 +80,21 @@ func (q *request) profile(ctx context.Context, c *make1.Credential) (identity, e
 		if stored, err = q.account(ctx, name); err == nil {
 			id, err = q.stored(c, stored)
 		}
+		err = unknown(op, err)
 	}
 	if err == nil && address.SINUDF != "" && !mesh.SameUDF(address.SINUDF, id.profileUDF) {
 		err = mesh.Errorf(op, mesh.NotAuthenticated, "the strong address names another profile")
 	}
 	id.account = name
 	return id, err
+}
+
+// unknown makes an account that does not exist one with which the caller is not authenticated.
+func unknown(op string, err error) error {
+	if mesh.KindOf(err) == mesh.UnknownAccount {
+		return mesh.E(op, mesh.NotAuthenticated, err)
+	}
+	return err
 }
 
 // stored checks a credential against the profiles of an account that is served here.
@@ -195,13 +205,13 @@ func connected(e *dare.Envelope, a *account) (identity, error) {
 		if err != nil {
 			return identity{}, err
 		}
-		return authenticates(c.KeyAuthentication, a.profile.UDF(), c.SubjectUDF)
+		return authenticates(c.KeyAuthentication, provenUDF(&a.profile, a.signed), c.SubjectUDF)
 	}
 	c, err := mesh.VerifyConnectionAccount(e, &a.profile)
 	if err != nil {
 		return identity{}, err
 	}
-	return authenticates(c.KeyAuthentication, a.profile.UDF(), c.SubjectUDF)
+	return authenticates(c.KeyAuthentication, provenUDF(&a.profile, a.signed), c.SubjectUDF)
 }
 
 func authenticates(k *mesh.KeyData, profileUDF, deviceUDF string) (identity, error) {

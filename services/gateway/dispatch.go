@@ -39,7 +39,7 @@ func (q *request) transaction(ctx context.Context, payload []byte) (mesh.Respons
 	case q.size > q.rule.body:
 		return nil, mesh.Errorf(op, mesh.RequestSize, "%s of %d octets", tag, q.size)
 	case q.who.provisional && tag != mesh.TagCreateAccount:
-		return nil, mesh.Errorf(op, mesh.UnknownAccount, "only CreateAccount can be asked for an account that does not exist")
+		return nil, mesh.Errorf(op, mesh.NotAuthenticated, "only CreateAccount can be asked for an account that does not exist")
 	}
 	if err := q.rule.permit(q.by, q.ticketAge(), q.local()); err != nil {
 		q.readID(body)
@@ -134,7 +134,7 @@ func (q *request) acting(ctx context.Context, u *mesh.RequestUser) (string, erro
 		switch {
 		case mesh.KindOf(err) == mesh.Overloaded:
 			return "", err
-		case err == nil && other.redirect == q.who.account && mesh.SameUDF(other.profile.UDF(), q.who.profileUDF):
+		case err == nil && other.redirect == q.who.account: // only an account of the same profile and mesh became one (firstAddress)
 			return "", redirect(op, q.who.account)
 		}
 	}

@@ -38,6 +38,8 @@ func takeApart(e *dare.Envelope, spool bool) (*shardpb.Entry, error) {
 	switch {
 	case err != nil:
 		return reject(entry, mesh.MessageInvalid), nil
+	case !digested(h.Dig) || !digested(h.trailer.Dig): // the tree is of SHA-512, and readers take no other digest
+		return reject(entry, mesh.MessageInvalid), nil
 	case h.BytesOffset != nil || h.ContentLength != nil && *h.ContentLength != int64(len(e.Payload)):
 		return nil, mesh.Errorf(op, mesh.UnknownOperation, "two-phase upload")
 	case len(e.Header) > dare.MaxHeader-spliceRoom || len(e.Trailer) > dare.MaxHeader-spliceRoom:
@@ -73,6 +75,9 @@ func takeApart(e *dare.Envelope, spool bool) (*shardpb.Entry, error) {
 	}
 	return entry, nil
 }
+
+// digested says whether a `dig`, if any, is one of the two names of SHA-2-512.
+func digested(dig string) bool { return dig == "" || dig == "SHA2" || dig == "S512" }
 
 // reject marks an entry; the shard needs its place in the request, not its octets.
 func reject(e *shardpb.Entry, kind mesh.Kind) *shardpb.Entry {
@@ -126,6 +131,7 @@ type stored struct {
 	ContentLength   *int64      `json:"ContentLength,omitempty"`
 	BytesOffset     jbcd.Raw    `json:"BytesOffset,omitempty"`
 	PayloadDigest   jbcd.Binary `json:"PayloadDigest,omitempty"`
+	Dig             string      `json:"dig,omitempty"`
 
 	trailer storedTrailer
 	meta    storedMeta
@@ -133,6 +139,7 @@ type stored struct {
 
 type storedTrailer struct {
 	PayloadDigest jbcd.Binary `json:"PayloadDigest,omitempty"`
+	Dig           string      `json:"dig,omitempty"`
 }
 
 type storedMeta struct {

@@ -157,6 +157,8 @@ func TestRejectedEntries(t *testing.T) {
 	wrong := strings.Repeat("A", 86)
 	for name, e := range map[string]*dare.Envelope{
 		"digest in the trailer is another": {Header: []byte(`{` + catalog + `}`), Payload: []byte("x"), Trailer: []byte(`{"PayloadDigest":"` + wrong + `"}`)},
+		"another kind of digest":           {Header: []byte(`{"dig":"SHA3",` + catalog + `}`), Payload: []byte("x")},
+		"another kind of digest, below":    {Header: []byte(`{` + catalog + `}`), Payload: []byte("x"), Trailer: []byte(`{"dig":"SHA3"}`)},
 		"digest in the header is another":  {Header: []byte(`{` + catalog + `,"PayloadDigest":"` + wrong + `"}`), Payload: []byte("x")},
 	} {
 		if got, err := takeApart(e, false); err != nil || got.GetReject() != 13 {

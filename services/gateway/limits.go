@@ -23,13 +23,14 @@ type Limits struct {
 }
 
 // The defaults. 10 and 50 are those of AUTH §4. Creations: an office behind one address opens a few accounts an hour,
-// a script thousands. 256 MiB of bodies: 32 of the largest at once, thousands of the usual kind.
+// a script thousands. 128 MiB of bodies: 16 of the largest at once, thousands of the usual kind; decoding takes nearly as
+// much again and the collector lets that double, so half a GiB is what a flood of them costs.
 const (
 	defaultExchangeRate  = 10
 	defaultExchangeBurst = 50
 	defaultCreateRate    = 20.0 / 3600
 	defaultCreateBurst   = 20
-	defaultBodies        = 256 << 20
+	defaultBodies        = 128 << 20
 )
 
 func (l Limits) withDefaults() Limits {
