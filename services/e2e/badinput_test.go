@@ -369,7 +369,7 @@ func chunks(c *tls.Conn) {
 	}
 }
 
-// flood sends as many of the largest bodies at once as the gateway's budget (256 MiB) has room for, and half as many more.
+// flood sends three times as many of the largest bodies at once as the gateway's budget (128 MiB) has room for.
 func (p *person) flood(t *testing.T) {
 	const (
 		senders = 48
@@ -405,10 +405,10 @@ func (p *person) flood(t *testing.T) {
 	p.unchanged(t, "a flood")
 }
 
-// Bounds of RssAnon. A gateway keeps 256 MiB of bodies at most; each is parsed into as much again, and the collector lets a
-// heap double. A shard sees only what a gateway lets through.
+// Bounds of RssAnon. A gateway keeps 128 MiB of bodies at most; decoding takes nearly as much again, the collector lets a
+// heap double, and 48 connections have their buffers. A shard sees only what a gateway lets through.
 const (
-	gatewayMemory = 768 << 20
+	gatewayMemory = 640 << 20
 	shardMemory   = 128 << 20
 )
 
