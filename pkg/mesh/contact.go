@@ -97,7 +97,7 @@ type Role struct {
 
 // Location is a postal address; the spelling is that of the wire. Latitude and Longitude are numbers as written.
 type Location struct {
-	Appartment string   `json:"Appartment,omitempty"` //nolint:misspell // the wire's spelling
+	Appartment string   `json:"Appartment,omitempty"`
 	Street     string   `json:"Street,omitempty"`
 	District   string   `json:"District,omitempty"`
 	Locality   string   `json:"Locality,omitempty"`
