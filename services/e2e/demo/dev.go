@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,7 +23,7 @@ func (s *devService) state() string { return filepath.Join(s.d.work, "state.json
 func (s *devService) data() string  { return filepath.Join(s.d.work, "data") }
 
 func (s *devService) start() error {
-	os.Remove(s.state())
+	_ = os.Remove(s.state()) // of a run before a kill
 	log, err := os.OpenFile(filepath.Join(s.d.work, "meshd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -33,17 +34,28 @@ func (s *devService) start() error {
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}
-	exited := make(chan error, 1)
-	go func(cmd *exec.Cmd) { exited <- cmd.Wait() }(s.cmd)
-	return waitFor("meshd dev is ready (see "+log.Name()+")", time.Minute, func() bool {
+	exited := make(chan struct{})
+	go func(cmd *exec.Cmd) {
+		_ = cmd.Wait() // how it ended stands in its log
+		close(exited)
+	}(s.cmd)
+	var dead bool
+	err = waitFor("meshd dev is ready", time.Minute, func() bool {
 		select {
 		case <-exited:
-			return false
+			dead = true
 		default:
 		}
 		_, err := os.Stat(s.state())
-		return err == nil
+		return dead || err == nil
 	})
+	if dead {
+		err = errors.New("meshd dev ended before it was ready")
+	}
+	if err != nil {
+		return fmt.Errorf("%w; see %s", err, log.Name())
+	}
+	return nil
 }
 
 func (s *devService) kill() error {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -172,8 +173,11 @@ func (d *demo) conflicting() error {
 			return "", err
 		}
 		var report syncResult
-		if err := json.Unmarshal([]byte(r.out), &report); err != nil || len(report.Conflicts) != 1 {
-			return "", fmt.Errorf("%d conflicts reported, want 1: %v %s", len(report.Conflicts), err, r.out)
+		if err := json.Unmarshal([]byte(r.out), &report); err != nil {
+			return "", err
+		}
+		if len(report.Conflicts) != 1 {
+			return "", fmt.Errorf("%d conflicts reported, want 1: %s", len(report.Conflicts), r.out)
 		}
 		c := report.Conflicts[0]
 		return fmt.Sprintf("%s: the %s version stands, the other is in %s", c.Key, c.Kept, filepath.Base(c.Journal)), d.bothSurvive(c.Kept, c.Journal, site, user)
@@ -300,8 +304,11 @@ func (d *demo) secondPerson() error {
 			return "", err
 		}
 		after, err := files(d.replica("bob", bob))
-		if err != nil || !maps.EqualFunc(before, after, bytes.Equal) {
-			return "", fmt.Errorf("the replica came back different: %v", err)
+		if err != nil {
+			return "", err
+		}
+		if !maps.EqualFunc(before, after, bytes.Equal) {
+			return "", errors.New("the replica came back different")
 		}
 		return fmt.Sprintf("%d entries", n), nil
 	})
