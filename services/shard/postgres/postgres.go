@@ -66,6 +66,9 @@ func Open(ctx context.Context, url string) (*Store, error) {
 		"statement_timeout":                   milliseconds(statementTime),
 		"lock_timeout":                        milliseconds(lockTime),
 		"jit":                                 "off", // compiling costs more than any statement of ours
+		// A table that was analysed while it was empty, as autovacuum does after TRUNCATE, is read whole by a plan that lives on
+		// while the table fills. Every statement of ours has its index.
+		"enable_seqscan": "off",
 	} {
 		config.ConnConfig.RuntimeParams[name] = value
 	}
