@@ -15,23 +15,14 @@ func (s *Server) Where(ctx context.Context, r *shardpb.WhereRequest) (*shardpb.W
 	if err != nil {
 		return nil, err
 	}
-	partitions, err := s.store.Partitions(ctx)
-	if err != nil {
-		return nil, err
-	}
-	w := &shardpb.WhereResponse{
+	return &shardpb.WhereResponse{
 		Partition:     uint32(partition),
 		Shard:         s.name,
+		MapEpoch:      location.Epoch,
 		State:         stateToWire(location.State),
 		AccountNumber: location.Number,
 		Containers:    statesToWire(location.Containers),
-	}
-	for _, p := range partitions {
-		if p.Number == partition {
-			w.MapEpoch = p.Epoch
-		}
-	}
-	return w, nil
+	}, nil
 }
 
 // ListPartitions implements AdminService.

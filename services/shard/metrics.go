@@ -55,14 +55,11 @@ func (m *metrics) shardEpoch(ctx context.Context, store Store) (int64, error) {
 	if !m.read.IsZero() && m.now().Sub(m.read) < epochAge {
 		return m.epoch, nil
 	}
-	partitions, err := store.Partitions(ctx)
+	epoch, err := store.Epoch(ctx)
 	if err != nil {
 		return 0, err
 	}
-	m.epoch, m.read = 0, m.now()
-	for _, p := range partitions {
-		m.epoch = max(m.epoch, int64(p.Epoch))
-	}
+	m.epoch, m.read = int64(epoch), m.now()
 	return m.epoch, nil
 }
 

@@ -88,11 +88,15 @@ type Store interface {
 	// Where describes what is stored of an address, for meshctl; no device is asked.
 	Where(ctx context.Context, partition uint16, address string) (*Location, error)
 
-	// Partitions lists the partitions that this database has.
+	// Partitions lists the partitions that this database has. It counts accounts: for an operator, not for every scrape.
 	Partitions(ctx context.Context) ([]Partition, error)
 
+	// Epoch is the newest epoch of the shard map that a partition has seen, 0 without partitions.
+	Epoch(ctx context.Context) (uint64, error)
+
 	// SetPartitions changes or creates the partitions first to last, each under its exclusive fence: when it returns, no writer
-	// that saw another state can still commit. A range is done piece by piece: after an error a prefix is done, repeating is
+	// that saw another state can still commit. One that has seen a later epoch is left as it is, and mesh.Conflict returned: who
+	// holds an old map would open a partition that has moved. A range is done piece by piece: after an error a prefix is done, repeating is
 	// harmless.
 	SetPartitions(ctx context.Context, first, last uint16, state PartitionState, epoch uint64) error
 
@@ -400,6 +404,7 @@ type SignerKey struct {
 type Location struct {
 	Number     int64
 	State      AccountState
+	Epoch      uint64 // of the partition
 	Containers []ContainerState
 }
 

@@ -64,6 +64,13 @@ var fenceCases = []testCase{
 			}
 			b.same("partition", p, want)
 		}
+		epoch, err := b.store.Epoch(b.ctx)
+		b.ok(err)
+		b.same("epoch", epoch, uint64(5))
+		b.kind("an older map", b.store.SetPartitions(b.ctx, 8, 8, shard.PartitionOpen, 4), mesh.Conflict)
+		all, err = b.store.Partitions(b.ctx)
+		b.ok(err)
+		b.same("after an older map", all[8], shard.Partition{Number: 8, State: shard.PartitionFrozen, Epoch: 5})
 		b.kind("ends exchanged", b.store.SetPartitions(b.ctx, 9, 7, shard.PartitionOpen, 6), mesh.Internal)
 		b.kind("beyond the end", b.store.SetPartitions(b.ctx, 0, shardmap.Partitions, shard.PartitionOpen, 6), mesh.Internal)
 	}},
@@ -88,7 +95,7 @@ var accountCases = []testCase{
 		b.same("resolved", *resolved, got.Account)
 		where, err := b.store.Where(b.ctx, u.partition, u.address)
 		b.ok(err)
-		b.same("where", where, &shard.Location{Number: 1, State: shard.Connected, Containers: got.Containers})
+		b.same("where", where, &shard.Location{Number: 1, State: shard.Connected, Epoch: 1, Containers: got.Containers})
 		none := b.stranger("nobody")
 		_, err = b.store.Resolve(b.ctx, none.partition, none.address)
 		b.kind("resolve", err, mesh.UnknownAccount)

@@ -14,7 +14,7 @@ import (
 
 // seeSQL reads in one snapshot what the checks of a verb need: partition, account, the caller's device, and the state of the
 // containers. $4 is the ProfileDevice UDF of another device, whose current frame is asked for.
-const seeSQL = `SELECT p.state, a.account, a.state, a.epoch, a.profile_udf, a.mesh_udf, a.profile_updated, a.profile_mesh, a.profile_account,
+const seeSQL = `SELECT p.state, p.epoch, a.account, a.state, a.epoch, a.profile_udf, a.mesh_udf, a.profile_updated, a.profile_mesh, a.profile_account,
 	a.profile_group, a.redirect, d.unique_id, d.device_udf, d.connection_digest, d.frame,
 	coalesce(d.rights, CASE WHEN a.creator_kid = $3 AND a.creator_kid <> '' AND NOT EXISTS (SELECT FROM container m
 		WHERE m.partition = a.partition AND m.account = a.account AND m.name = 'mmm_Device' AND m.frames > 1) THEN 511 END),
@@ -32,6 +32,7 @@ const seeSQL = `SELECT p.state, a.account, a.state, a.epoch, a.profile_udf, a.me
 // seen is a row of seeSQL.
 type seen struct {
 	partition  *int16 // nil: no row
+	epoch      *int64 // of the partition
 	number     *int64
 	account    shard.Account
 	unique     *string
@@ -64,7 +65,7 @@ func scanSeen(row pgx.Row) (*seen, error) {
 	var names []string
 	var frames []int64
 	var digests [][]byte
-	err := row.Scan(&s.partition, &s.number, &state, &epoch, &profile, &meshUDF, &updated, &s.account.ProfileMesh, &s.account.ProfileAccount,
+	err := row.Scan(&s.partition, &s.epoch, &s.number, &state, &epoch, &profile, &meshUDF, &updated, &s.account.ProfileMesh, &s.account.ProfileAccount,
 		&s.account.ProfileGroup, &redirect, &s.unique, &s.device, &s.digest, &s.frame, &s.rights, &s.other, &names, &frames, &digests)
 	if none(err) {
 		return &s, nil
@@ -141,7 +142,7 @@ func (s *Store) Where(ctx context.Context, partition uint16, address string) (*s
 	if v.number == nil {
 		return nil, mesh.E(op, mesh.UnknownAccount, nil)
 	}
-	return &shard.Location{Number: v.account.Number, State: v.account.State, Containers: v.containers}, nil
+	return &shard.Location{Number: v.account.Number, State: v.account.State, Epoch: uint64(*v.epoch), Containers: v.containers}, nil
 }
 
 // Check asks for a right (shard.Store).
@@ -373,6 +374,13 @@ func (s *Store) Signer(ctx context.Context, partition uint16, address, kid strin
 	}
 	k.Curve, k.Current = *curve, current != nil && *current
 	return &k, nil
+}
+
+// Epoch is the newest epoch that a partition has seen (shard.Store).
+func (s *Store) Epoch(ctx context.Context) (uint64, error) {
+	var epoch int64
+	err := s.pool.QueryRow(ctx, `SELECT coalesce(max(epoch), 0) FROM partition`).Scan(&epoch)
+	return uint64(epoch), wrap("shard.Epoch", err)
 }
 
 // Partitions lists the partitions of this database, ascending (shard.Store).

@@ -271,6 +271,9 @@ func (s *Store) Where(ctx context.Context, partition uint16, address string) (*s
 			return mesh.E(op, mesh.UnknownAccount, nil)
 		}
 		where.Number, where.State = a.Number, a.State
+		if err := tx.QueryRowContext(ctx, `SELECT epoch FROM partition WHERE partition = ?`, partition).Scan(&where.Epoch); err != nil {
+			return err
+		}
 		where.Containers, err = containers(ctx, tx, partition, a.Number)
 		return err
 	})
@@ -278,6 +281,14 @@ func (s *Store) Where(ctx context.Context, partition uint16, address string) (*s
 		return nil, err
 	}
 	return where, nil
+}
+
+// Epoch is the newest epoch that a partition has seen (shard.Store).
+func (s *Store) Epoch(ctx context.Context) (epoch uint64, err error) {
+	err = s.read(ctx, "shard.Epoch", func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT coalesce(max(epoch), 0) FROM partition`).Scan(&epoch)
+	})
+	return epoch, err
 }
 
 // Partitions lists the partitions of this database, ascending (shard.Store).

@@ -281,6 +281,14 @@ func (s *Store) SetPartitions(ctx context.Context, first, last uint16, state sha
 		return mesh.E(op, mesh.Internal, err)
 	}
 	return s.write(ctx, op, func(tx *sql.Tx) error {
+		var later bool
+		if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM partition WHERE partition BETWEEN ? AND ? AND epoch > ?)`,
+			first, last, int64(epoch)).Scan(&later); err != nil {
+			return err
+		}
+		if later {
+			return mesh.Errorf(op, mesh.Conflict, "a partition has seen a later map")
+		}
 		_, err := tx.ExecContext(ctx, `WITH RECURSIVE n(p) AS (SELECT ? UNION ALL SELECT p + 1 FROM n WHERE p < ?)
 			INSERT INTO partition (partition, state, epoch) SELECT p, ?, ? FROM n WHERE true
 			ON CONFLICT (partition) DO UPDATE SET state = excluded.state, epoch = excluded.epoch`, first, last, state, int64(epoch))

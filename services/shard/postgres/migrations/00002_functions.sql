@@ -650,7 +650,10 @@ BEGIN
 	FOR v_partition IN SELECT p.partition FROM partition p WHERE p.partition BETWEEN p_first AND p_last
 			AND (p.state, p.epoch) IS DISTINCT FROM (p_state, p_epoch) ORDER BY p.partition LOOP
 		PERFORM pg_advisory_xact_lock(v_partition::bigint);
-		UPDATE partition p SET state = p_state, epoch = p_epoch WHERE p.partition = v_partition;
+		UPDATE partition p SET state = p_state, epoch = p_epoch WHERE p.partition = v_partition AND p.epoch <= p_epoch;
+		IF NOT FOUND THEN
+			RAISE EXCEPTION 'partition % has seen a later map', v_partition USING ERRCODE = 'MS021';
+		END IF;
 	END LOOP;
 END $$;
 -- +goose StatementEnd
