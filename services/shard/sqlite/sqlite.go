@@ -153,7 +153,8 @@ func wrap(op string, err error) error {
 	kind := mesh.Internal
 	var driver *sqlite.Error
 	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, sql.ErrConnDone):
+	// ErrTxDone: the caller's time ended between two statements; package sql has rolled back by then.
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, sql.ErrConnDone), errors.Is(err, sql.ErrTxDone):
 		kind = mesh.Overloaded
 	case errors.As(err, &driver):
 		switch driver.Code() & 0xff {
