@@ -186,6 +186,16 @@ func (q *queue) settle(s settled) {
 	q.sent = slices.DeleteFunc(q.sent, func(r *sent) bool {
 		return slices.ContainsFunc(s.IDs, func(id jbcd.Binary) bool { return bytes.Equal(id, r.ID) })
 	})
+	if len(s.IDs) == 0 {
+		return
+	}
+	// An op that was kept only because it was on its way is superseded now: sent beside the one that took its place, both
+	// would continue the same frame.
+	for seq, o := range q.ops {
+		if q.latest[o.ref()] != seq && !q.inFlight(seq) {
+			delete(q.ops, seq)
+		}
+	}
 }
 
 func (q *queue) inFlight(seq int64) bool {

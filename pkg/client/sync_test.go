@@ -311,3 +311,62 @@ func shelfID(t *testing.T, e *dare.Envelope) string {
 	}
 	return h.EnvelopeID
 }
+
+// A change that was on its way when the next one of its entry was made, and was not taken because others were faster, is
+// superseded: sent beside the next one, both would name the same Previous, and no device could read on.
+func TestSyncSupersedesWhatWasNotTaken(t *testing.T) {
+	s := newShop(t)
+	shelf := newShelf(t, mesh.CatalogCredential)
+	shelf.put(s.laptop, credential(1))
+	s.shelves[mesh.CatalogCredential] = shelf
+	if _, err := s.sync(); err != nil {
+		t.Fatal(err)
+	}
+	catalog := must(s.account.Catalog(mesh.CatalogCredential))
+	edit := credential(1)
+	put := func(password string) {
+		t.Helper()
+		edit.Password = password
+		if err := catalog.Put(edit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("first")
+	q, replica := s.account.queue, must(s.account.replica(mesh.CatalogCredential))
+	if err := q.send(&sent{ID: newID(), Containers: []sentUpdate{{ // the answer was lost
+		Container: mesh.CatalogCredential, Index: replica.frames(), Digest: replica.peaks().Digest(), Seqs: []int64{q.pending("")[0].Seq},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	put("second")
+	shelf.put(s.laptop, credential(2))
+	honest := s.fake.serve
+	s.fake.serve = func(tag string, body jbcd.Raw) mesh.ResponseMessage {
+		if tag != mesh.TagUpload {
+			return honest(tag, body)
+		}
+		var req mesh.UploadRequest
+		if err := jbcd.Unmarshal(body, &req); err != nil {
+			t.Error(err)
+		}
+		res, update := new(mesh.UploadResponse), req.Updates[0]
+		result := mesh.ResultConflict
+		if *update.Index == shelf.peaks.Frames {
+			result = mesh.ResultAccept
+		}
+		for i, e := range update.Envelopes {
+			res.Entries = append(res.Entries, mesh.EntryResponse{IndexRequest: int64(i), Result: result})
+			if result == mesh.ResultAccept {
+				shelf.place(e)
+			}
+		}
+		return res
+	}
+	if _, err := s.sync(); err != nil {
+		t.Fatal(err)
+	}
+	e, _, err := catalog.Get(edit.PrimaryKey())
+	if err != nil || e.Pending || !strings.Contains(string(e.Body), `"second"`) || shelf.peaks.Frames != 4 {
+		t.Errorf("%s, pending %t, %d frames, %v; want the second change, sent as the fourth frame", e.Body, e.Pending, shelf.peaks.Frames, err)
+	}
+}
