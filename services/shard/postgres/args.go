@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/mathmesh/meshd/services/shard"
 	"github.com/mathmesh/meshd/services/shard/internal/rule"
 )
@@ -113,11 +114,14 @@ func (a *arrays) add(how int16, container string, entries []shard.Entry, faults 
 // list gives the arguments in the order of the functions' parameters, from u_container on.
 func (a *arrays) list() []any {
 	return []any{
-		a.container, a.how, a.index, a.digest, a.zero, a.skip, a.count,
-		a.fault, a.envelope, a.unique, a.event, a.typ, a.written, a.digests, a.headers, a.trailers, a.payloads,
-		a.device, a.udf, a.auth, a.mesh, a.sign, a.curve, a.key, a.connected, a.rights,
+		a.container, a.how, pgtype.FlatArray[*int64](a.index), octets(a.digest), a.zero, a.skip, a.count,
+		a.fault, a.envelope, a.unique, a.event, a.typ, a.written, octets(a.digests), octets(a.headers), octets(a.trailers), octets(a.payloads),
+		a.device, a.udf, a.auth, a.mesh, a.sign, a.curve, octets(a.key), octets(a.connected), a.rights,
 	}
 }
+
+// octets are an array that pgx writes without reflection, as it does for slices of the common types.
+type octets = pgtype.FlatArray[[]byte]
 
 // orNil makes none of an empty value.
 func orNil(b []byte) []byte {
