@@ -23,7 +23,8 @@ type account struct {
 	root  *mesh.ProfileMesh
 	fault error
 
-	subjects []string // devices that a connection read here names as its subject
+	strangers map[string]bool // signature keys that the store does not know
+	subjects  []string        // devices that a connection read here names as its subject
 }
 
 // load reads the stored profiles once.

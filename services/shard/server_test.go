@@ -1,7 +1,9 @@
 package shard_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -468,6 +470,48 @@ func TestEntrySignatures(t *testing.T) {
 	strange := entry(admin.Signature, false)
 	strange.Event = "Replace"
 	put("an event that there is not", strange, 13)
+}
+
+// counting counts the look-ups of signature keys.
+type counting struct {
+	shard.Store
+	signers int
+}
+
+func (c *counting) Signer(ctx context.Context, partition uint16, address, kid string) (*shard.SignerKey, error) {
+	c.signers++
+	return c.Store.Signer(ctx, partition, address, kid)
+}
+
+// Who may not write costs no look-up of keys and no verification, and a key that nobody knows one look-up per request.
+func TestStrangersCostLittle(t *testing.T) {
+	w := newWorld(t)
+	alice := w.person("alice@" + domain)
+	admin := alice.admit(mesh.RightAdmin, mesh.RightAll).create()
+	store := &counting{Store: w.store}
+	var err error
+	w.server, err = shard.NewServer(shard.Config{Name: "s00", Store: store, Log: slog.New(slog.DiscardHandler), Meter: noop.NewMeterProvider()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unknown := generate(t, keys.Ed448)
+	var entries []*shardpb.Entry
+	for i := range 20 {
+		entries = append(entries, w.signed(fmt.Sprint("e", i), "New", []byte(`{"CatalogedBookmark":{}}`), dare.Options{
+			Holder: keys.NewRing(unknown), SignKIDs: []string{unknown.KID()},
+		}))
+	}
+	_, err = alice.admit(mesh.RightAll).upload(mesh.CatalogBookmark, entries...)
+	w.kind("a device that was never entered", err, mesh.NotAuthorized)
+	if store.signers != 0 {
+		t.Errorf("%d look-ups for one who may not write", store.signers)
+	}
+	if _, err := admin.upload(mesh.CatalogBookmark, entries...); err != nil {
+		t.Fatal(err)
+	}
+	if store.signers != 1 {
+		t.Errorf("%d look-ups of one key", store.signers)
+	}
 }
 
 // C-162 to C-166, D-18, D-19: what Status and Download leave out, and when they refuse.

@@ -44,9 +44,12 @@ func (s *Server) signer(ctx context.Context, a *account, sig *dare.Signature) (k
 	if key, ok := s.signers.get(a.address, sig.KID); ok {
 		return key, true, nil
 	}
-	known, err := s.store.Signer(ctx, a.partition, a.address, sig.KID)
-	if err != nil {
-		return keys.PublicKey{}, false, err
+	var known *SignerKey
+	if !a.strangers[sig.KID] {
+		var err error
+		if known, err = s.store.Signer(ctx, a.partition, a.address, sig.KID); err != nil {
+			return keys.PublicKey{}, false, err
+		}
 	}
 	if known != nil {
 		key, err := keys.NewPublicKey(keys.Curve(known.Curve), known.Key)
@@ -56,6 +59,10 @@ func (s *Server) signer(ctx context.Context, a *account, sig *dare.Signature) (k
 		s.signers.put(a.address, sig.KID, key)
 		return key, true, nil
 	}
+	if a.strangers == nil {
+		a.strangers = make(map[string]bool)
+	}
+	a.strangers[sig.KID] = true
 	if len(sig.Credential) == 0 {
 		return keys.PublicKey{}, false, nil
 	}
