@@ -82,14 +82,14 @@ func owners() []owner {
 	}
 }
 
-// classify finds the part of a stack, the innermost function first. Time in crypto/tls belongs to TLS, with the reads and
-// writes of sockets below it to whoever has the connection.
-func classify(stack []string, owners []owner) part {
-	tls, socket := false, false
+// classify finds the part of a stack, the innermost function first. Time in crypto/tls belongs to TLS, the reads and
+// writes of sockets below it to whoever has the connection; socket says that it is such a read or write.
+func classify(stack []string, owners []owner) (p part, socket bool) {
+	tls := false
 	for _, f := range stack {
 		switch {
 		case isCollection(f):
-			return partCollection
+			return partCollection, false
 		case strings.HasPrefix(f, "internal/poll."):
 			socket = true
 		case strings.HasPrefix(f, "crypto/tls."):
@@ -101,20 +101,20 @@ func classify(stack []string, owners []owner) part {
 			}
 			switch {
 			case tls && o.part == partGRPC:
-				return partGRPCTLS
+				return partGRPCTLS, socket
 			case tls && (o.part == partHTTP || o.part == partGateway):
-				return partTLS
+				return partTLS, socket
 			}
-			return o.part
+			return o.part, socket
 		}
 	}
 	if tls {
-		return partTLS // a handshake, before there is a request
+		return partTLS, socket // a handshake, before there is a request
 	}
 	if len(stack) > 0 && strings.HasPrefix(stack[len(stack)-1], "runtime.") {
-		return partScheduling // no function of anybody: the scheduler, the poller, timers
+		return partScheduling, socket // no function of anybody: the scheduler, the poller, timers
 	}
-	return partOther
+	return partOther, socket
 }
 
 // isCollection knows the garbage collector's work: its own goroutines, and what it makes those do that allocate.
@@ -127,8 +127,9 @@ func isCollection(f string) bool {
 	return false
 }
 
-// shares is the part of each part in a profile's time; they add up to 1.
-func shares(p *profile.Profile) (map[part]float64, error) {
+// shares is the share of each part in a profile's time; they add up to 1. sockets is the share of reads and writes of
+// sockets, which is in those of their parts too.
+func shares(p *profile.Profile) (byPart map[part]float64, sockets float64, err error) {
 	value := -1
 	for i, t := range p.SampleType {
 		if t.Type == "cpu" {
@@ -136,7 +137,7 @@ func shares(p *profile.Profile) (map[part]float64, error) {
 		}
 	}
 	if value < 0 {
-		return nil, fmt.Errorf("not a processor profile")
+		return nil, 0, errors.New("not a processor profile")
 	}
 	owners := owners()
 	sums := make(map[part]float64)
@@ -152,16 +153,20 @@ func shares(p *profile.Profile) (map[part]float64, error) {
 			}
 		}
 		v := float64(s.Value[value])
-		sums[classify(stack, owners)] += v
+		part, socket := classify(stack, owners)
+		sums[part] += v
 		total += v
+		if socket {
+			sockets += v
+		}
 	}
 	if total == 0 {
-		return nil, fmt.Errorf("no samples: the process did nothing")
+		return nil, 0, errors.New("no samples: the process did nothing")
 	}
 	for k := range sums {
 		sums[k] /= total
 	}
-	return sums, nil
+	return sums, sockets / total, nil
 }
 
 // maxProfile is as long as a profile may be: the admin listener of meshd ends it later.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/pprof/profile"
@@ -19,6 +20,7 @@ func TestClassify(t *testing.T) {
 		{partGRPCTLS, []string{"crypto/internal/fips140/aes/gcm.open", "crypto/tls.(*Conn).Read", "google.golang.org/grpc/internal/transport.(*http2Server).HandleStreams"}},
 		{partGRPC, []string{"syscall.read", "internal/poll.(*FD).Read", "crypto/tls.(*Conn).Read", "google.golang.org/grpc/internal/transport.(*http2Client).reader"}},
 		{partGRPC, []string{"golang.org/x/net/http2.(*Framer).ReadFrame", "google.golang.org/grpc/internal/transport.(*http2Client).reader"}},
+		{partHTTP, []string{"syscall.read", "internal/poll.(*FD).Read", "crypto/tls.(*Conn).Read", module + "services/gateway.(*headConn).Read", "net/http.(*conn).serve"}},
 		{partTLS, []string{"crypto/internal/fips140/mlkem.ntt", "crypto/tls.(*Conn).HandshakeContext"}},
 		{partDARE, []string{"crypto/internal/fips140/sha512.blockAVX2", module + "pkg/make1.hash", module + "services/gateway.(*request).ticket", "net/http.serverHandler.ServeHTTP"}},
 		{partJSON, []string{"unicode/utf8.Valid", module + "pkg/jbcd.(*scanner).init", module + "pkg/dare.Parse"}},
@@ -31,8 +33,9 @@ func TestClassify(t *testing.T) {
 		{partScheduling, []string{"runtime.futex", "runtime.findRunnable", "runtime.schedule", "runtime.mcall"}},
 		{partOther, []string{"main.main"}},
 	} {
-		if got := classify(c.stack, owners); got != c.want {
-			t.Errorf("%v: %s, want %s", c.stack, got, c.want)
+		got, socket := classify(c.stack, owners)
+		if want := strings.HasPrefix(c.stack[0], "syscall."); got != c.want || socket != want {
+			t.Errorf("%v: %s, socket %t; want %s, %t", c.stack, got, socket, c.want, want)
 		}
 	}
 }
@@ -55,10 +58,10 @@ func TestShares(t *testing.T) {
 	if b.Parts[partHTTP] != 150 || b.Parts[partScheduling] != 50 || b.Own != 200 || b.Total != 200 {
 		t.Errorf("%+v", b)
 	}
-	if _, err := shares(&profile.Profile{SampleType: p.SampleType}); err == nil {
+	if _, _, err := shares(&profile.Profile{SampleType: p.SampleType}); err == nil {
 		t.Error("a profile without samples has shares")
 	}
-	if _, err := shares(&profile.Profile{}); err == nil {
+	if _, _, err := shares(&profile.Profile{}); err == nil {
 		t.Error("a heap profile has shares")
 	}
 }
