@@ -3,6 +3,8 @@ package shard
 import (
 	"context"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
@@ -65,6 +67,24 @@ type partitions struct {
 func (p *partitions) Epoch(context.Context) (uint64, error) {
 	p.reads++
 	return p.epoch, nil
+}
+
+// frozen is a store that does not answer.
+type frozen struct{ Store }
+
+func (frozen) Epoch(ctx context.Context) (uint64, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+func TestScrapeOfAFrozenStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		m := &metrics{now: time.Now}
+		if _, err := m.shardEpoch(context.Background(), frozen{}); err == nil || time.Since(began) > epochTime {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
 }
 
 func TestMetrics(t *testing.T) {

@@ -15,6 +15,9 @@ import (
 // epochAge bounds how often a scrape may read the partition table.
 const epochAge = 10 * time.Second
 
+// epochTime bounds the read: a scrape has no deadline of its own, and would wait for a database that is frozen, the next behind it.
+const epochTime = time.Second
+
 // metrics are the shard's own instruments (docs/design.md, Contracts); gRPC's come from package rpc.
 type metrics struct {
 	appends metric.Int64Counter
@@ -55,6 +58,8 @@ func (m *metrics) shardEpoch(ctx context.Context, store Store) (int64, error) {
 	if !m.read.IsZero() && m.now().Sub(m.read) < epochAge {
 		return m.epoch, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, epochTime)
+	defer cancel()
 	epoch, err := store.Epoch(ctx)
 	if err != nil {
 		return 0, err
