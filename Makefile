@@ -23,6 +23,7 @@ demo: build ## run the main job: two providers, two people, real files; exits no
 	go run ./services/e2e/demo -bin $(BUILD) -store $${DEMO_STORE:-sqlite}
 
 dev: build ## start two providers on this machine, in .build/dev; stop with ctrl-C
+	@mkdir -p $(BUILD)/dev
 	$(BUILD)/meshd dev --state $(BUILD)/dev/state.json --data $(BUILD)/dev/data
 
 test: postgres ## all tests, against a private temporary PostgreSQL and embedded sqlite
@@ -50,6 +51,7 @@ bench: postgres build ## benchmarks, as ratios: pkg against plain crypto, the wh
 
 e2e: build postgres ## the roles as separate processes, faults; then the compose stack where a Docker engine runs
 	MESH_E2E_BIN=$(BUILD) go test -tags e2e -timeout 15m ./services/e2e/...
+	bash deploy/readme.sh >$(BUILD)/readme.log 2>&1 || { cat $(BUILD)/readme.log; exit 1; }
 	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory e2e-compose; else echo 'no Docker engine here: the compose stack was not run'; fi
 
 e2e-compose: build image $(TOOLS)/docker-compose ## the demo's scenario against docker-compose.yml
