@@ -142,7 +142,7 @@ func TestConfigCheck(t *testing.T) {
 	refuse("gateway", gatewayFile, "domain: alpha.example", "domain: beta.example", "provider of alpha.example")
 	refuse("gateway", gatewayFile, "gateway-key.pem", "shard-key.pem", "private key does not match")
 	refuse("gateway", gatewayFile, "map.yaml", "ring.json", "shard map")
-	refuse("shard", shardFile, "/provider}", "/pki}", "keys.json")
+	refuse("shard", shardFile, "/provider}", "/pki}", "no such file")
 	refuse("shard", shardFile, "domain: alpha.example", "domain: beta.example", "not of beta.example")
 	refuse("shard", shardFile, "store: sqlite", "store: none", "want postgres or sqlite")
 }
