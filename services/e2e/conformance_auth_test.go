@@ -11,7 +11,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -258,10 +257,8 @@ func ticketElsewhere(t *testing.T, m *meshtest.Mesh) {
 
 // C-063: a ticket ends when it says, by the clock of the service.
 func ticketExpiry(t *testing.T, m *meshtest.Mesh) {
-	start := time.Now()
-	var offset atomic.Int64
-	now := func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
-	d := anotherGateway(t, m.Provider(t, meshtest.Alpha), newTicketRing(t), now)
+	start, clock := time.Now(), new(skew)
+	d := anotherGateway(t, m.Provider(t, meshtest.Alpha), newTicketRing(t), clock.now)
 	r := newResident(t, "c063@alpha.example")
 	c := r.moveIn(t, d)
 	life := c.ticket.NotOnOrAfter.Sub(start)
@@ -272,7 +269,7 @@ func ticketExpiry(t *testing.T, m *meshtest.Mesh) {
 		later            time.Duration
 		status, extended int64
 	}{{life - 5*time.Second, 201, 0}, {life + time.Second, 401, 9}, {24 * time.Hour, 401, 9}} {
-		offset.Store(int64(at.later))
+		clock.set(at.later)
 		c.call(t, mesh.TagStatus, mesh.StatusRequest{}, new(mesh.StatusResponse)).is(t, "after "+at.later.String(), at.status, at.extended)
 	}
 	c.greet(t)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,6 +77,12 @@ func must[T any](t testing.TB) func(T, error) T {
 		return v
 	}
 }
+
+// skew is a clock that can be set forward.
+type skew struct{ by atomic.Int64 }
+
+func (s *skew) now() time.Time          { return time.Now().Add(time.Duration(s.by.Load())) }
+func (s *skew) set(ahead time.Duration) { s.by.Store(int64(ahead)) }
 
 // door is a gateway as a client reaches it.
 type door struct {
@@ -535,4 +542,13 @@ func (c *caller) download(t *testing.T, constraints *mesh.ConstraintsData, selec
 	var r mesh.DownloadResponse
 	c.call(t, mesh.TagDownload, mesh.DownloadRequest{Select: selectors, ConstraintsPost: constraints}, &r).is(t, "Download", 201, 0)
 	return r.Updates
+}
+
+// hostOf is a provider's host in service mode.
+func hostOf(t *testing.T, m *meshtest.Mesh, domain string, d *door) *caller {
+	t.Helper()
+	k := must[*mesh.OutboundKeys](t)(mesh.LoadOutbound(m.Provider(t, domain).Provider))
+	return &caller{door: d, key: k.Authentication, cred: make1.Credential{
+		Mode: make1.Service, Envelopes: []*dare.Envelope{k.EnvelopedProfileHost, k.EnvelopedProfileService},
+	}}
 }
