@@ -158,8 +158,9 @@ func (c *appender) lives(ctx context.Context, entries []shard.Entry) (bool, erro
 // add appends an entry, unless it is a duplicate in a spool, and returns its index.
 func (c *appender) add(ctx context.Context, e *shard.Entry, devices bool) (int64, error) {
 	if c.spool && e.EnvelopeID != "" {
+		// The index is named: for ORDER BY idx the planner would rather walk the primary key, the whole spool for each entry.
 		var index int64
-		err := c.tx.QueryRowContext(ctx, `SELECT idx FROM frame WHERE partition = ? AND account = ? AND container = ? AND envelope_id = ?
+		err := c.tx.QueryRowContext(ctx, `SELECT idx FROM frame INDEXED BY frame_envelope WHERE partition = ? AND account = ? AND container = ? AND envelope_id = ?
 			AND event = 0 AND payload_digest = ? ORDER BY idx LIMIT 1`, c.partition, c.account, c.container, e.EnvelopeID, e.PayloadDigest).Scan(&index)
 		if !errors.Is(err, sql.ErrNoRows) {
 			return index, err
