@@ -25,8 +25,14 @@ type pace struct {
 	idle  time.Duration // between two pieces
 }
 
-// bodyPace is that of PROTOCOL §1.7.
-func bodyPace() pace { return pace{grace: 5 * time.Second, rate: 32 << 10, idle: 2 * time.Second} }
+// The pace of PROTOCOL §1.7.
+const (
+	bodyGrace = 5 * time.Second
+	bodyRate  = 32 << 10
+	bodyIdle  = 2 * time.Second
+)
+
+func bodyPace() pace { return pace{grace: bodyGrace, rate: bodyRate, idle: bodyIdle} }
 
 // bodies reads request bodies within a budget of memory and keeps buffers for the next ones.
 type bodies struct {

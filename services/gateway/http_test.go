@@ -267,6 +267,16 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
+// Who sends the largest body as slowly as is allowed has the time for an answer left: HTTP/2 resets the stream when
+// WriteTimeout is over, whatever is set later.
+func TestSlowBodyIsAnswered(t *testing.T) {
+	p := bodyPace()
+	slowest := p.grace + maxBody*time.Second/time.Duration(p.rate)
+	if left := newLonely(t, nil).CleartextServer().http.WriteTimeout - slowest; left < answerTime {
+		t.Errorf("%s are left for the answer, want %s", left, answerTime)
+	}
+}
+
 // raw sends octets to the cleartext server and reads one answer.
 func raw(t *testing.T, address, request string) (*http.Response, string) {
 	t.Helper()

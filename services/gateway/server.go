@@ -21,6 +21,8 @@ const (
 	// answerTime bounds handling and writing: 16 MiB at the pace that we ask of senders would be 512 s, a client that
 	// slow asks for less. A minute also covers the longest Wait of a Status (D-52).
 	answerTime = 2 * time.Minute
+	// bodyTime is what the largest body may take at the slowest pace: 256 s, and the grace.
+	bodyTime = maxBody/bodyRate*time.Second + bodyGrace
 	// maxHead: the protocol needs four short fields, proxies add some.
 	maxHead = 16 << 10
 	// maxStreams of one HTTP/2 connection: a device has a handful of requests under way.
@@ -51,7 +53,7 @@ func (g *Gateway) server(h http.Handler, config *tls.Config) *Server {
 		TLSConfig:         config,
 		ReadHeaderTimeout: headTime,
 		IdleTimeout:       idleTime,
-		WriteTimeout:      answerTime,
+		WriteTimeout:      bodyTime + answerTime, // it begins with the end of the head
 		MaxHeaderBytes:    maxHead,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelDebug), // scanners and broken pipes
