@@ -18,6 +18,10 @@ const (
 	pageEntries = 1000
 	pageBytes   = 4 << 20
 
+	// payloadMax bounds a payload that comes in parts: it is put together in memory. An entry of a catalog is a fraction of an
+	// Upload; what is larger goes by reference (PROTOCOL D-58).
+	payloadMax = 64 << 20
+
 	// rounds bounds how often an Upload meets another's and starts again (FLOWS §4.4).
 	rounds = 5
 )
@@ -342,6 +346,9 @@ func (r *run) complete(ctx context.Context, name string, frames []*dare.Envelope
 		h, err := e.ParseHeader()
 		if err != nil || h.ContentLength == nil || h.ContainerInfo == nil || h.ContainerInfo.Index == nil {
 			continue // for the verifier to judge
+		}
+		if *h.ContentLength > payloadMax {
+			continue // not whole: for the verifier to refuse
 		}
 		for int64(len(e.Payload)) < *h.ContentLength {
 			part, err := r.part(ctx, name, *h.ContainerInfo.Index, int64(len(e.Payload)))

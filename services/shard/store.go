@@ -123,9 +123,10 @@ const MaxContainers = 1000
 // the frame is served. Its payload is empty, it has no trailer and no time of arrival.
 const FrameZero = "{}"
 
-// MaxHeads is how many octets of headers and trailers a Read returns at most: with the 16 MiB of payload that a Download may
-// have (PROTOCOL §1.7) it stays within one message between roles. Ten thousand headers of the usual half KiB fit.
-const MaxHeads = 8 << 20
+// MaxHeads is how many octets of headers and trailers a Read returns at most. With the 4 MiB of payload that a Download has
+// unless more is asked for (PROTOCOL §1.7), twice in base64, an answer stays below the 16 MiB that our client reads; with the
+// 16 MiB that it may have, within one message between roles. Ten thousand headers of the usual half KiB fit.
+const MaxHeads = 6 << 20
 
 // Right is a set of rights of a device (PROTOCOL D-16). The numbers are stored: do not change them.
 type Right uint32
