@@ -44,14 +44,26 @@ type arrays struct {
 	rights    []int32
 }
 
+// room is memory for several arrays of one type: most requests have one entry, and two dozen arrays.
+type room[T any] []T
+
+// take cuts off an empty array with room for n.
+func (r *room[T]) take(n int) []T {
+	a := (*r)[:0:n]
+	*r = (*r)[n:]
+	return a
+}
+
 func makeArrays(updates []shard.ContainerUpdate, self []shard.Entry) *arrays {
 	faults := rule.Faults(updates, self)
-	n := len(faults)
+	m, n := len(updates)+min(len(self), 1), len(faults) // Self may come in more pieces; then append makes room
+	texts, bytes, shorts := make(room[string], m+3*n), make(room[[]byte], m+4*n), make(room[int16], m+n)
+	ints, bools := make(room[int32], m+n), make(room[bool], 2*m+n)
 	a := &arrays{
-		container: make([]string, 0, len(updates)+1), fault: make([]int32, 0, n), envelope: make([]string, 0, n), unique: make([]string, 0, n),
-		event: make([]int16, 0, n), typ: make([]string, 0, n), written: make([]bool, 0, n), payloads: make([][]byte, 0, n),
-		digests: make([][]byte, 0, n), headers: make([][]byte, 0, n), trailers: make([][]byte, 0, n),
-		how: []int16{}, index: []*int64{}, digest: [][]byte{}, zero: []bool{}, skip: []bool{}, count: []int32{},
+		container: texts.take(m), how: shorts.take(m), index: make([]*int64, 0, m), digest: bytes.take(m),
+		zero: bools.take(m), skip: bools.take(m), count: ints.take(m),
+		fault: ints.take(n), envelope: texts.take(n), unique: texts.take(n), event: shorts.take(n), typ: texts.take(n), written: bools.take(n),
+		payloads: bytes.take(n), digests: bytes.take(n), headers: bytes.take(n), trailers: bytes.take(n),
 		device: []int32{}, udf: []string{}, auth: []string{}, mesh: []string{}, sign: []string{}, curve: []string{},
 		key: [][]byte{}, connected: [][]byte{}, rights: []int32{},
 	}
