@@ -437,17 +437,17 @@ func TestConformanceVectors(t *testing.T) {
 		t.Error("a wrong C is not refused under K_err")
 	}
 	wrongS := r2.device.byDevice(t, alphaDoor(t, m))
-	wrongS.door.s = must[*keys.PrivateKey](t)(keys.Generate(keys.X448)).Public()
+	wrongS.s = must[*keys.PrivateKey](t)(keys.Generate(keys.X448)).Public()
 	if o := wrongS.exchange(t, mesh.TagHello, mesh.HelloRequest{}, nil); o.how != "hint" || o.Status != 401 || o.StatusExtended != 10 {
 		t.Errorf("wrong S: %d/%d, %s; want a hint of 401/10", o.Status, o.StatusExtended, o.how)
 	}
 	// The name of S with another key under it: the service agrees with its own and nothing opens.
 	forged := r2.device.byDevice(t, alphaDoor(t, m))
-	forged.door.s = must[*keys.PrivateKey](t)(keys.Generate(keys.X448)).Public()
+	forged.s = must[*keys.PrivateKey](t)(keys.Generate(keys.X448)).Public()
 	sent := forged.sealExchange(t, []byte(`{"Hello":{}}`))
-	header := strings.Replace(string(sent.envelope.Header), forged.door.s.KID(), right.door.s.KID(), 1)
+	header := strings.Replace(string(sent.envelope.Header), forged.s.KID(), right.s.KID(), 1)
 	body = `[` + header + `,"` + base64.RawURLEncoding.EncodeToString(sent.envelope.Payload) + `"]`
-	if resp, _ := forged.post(t, []byte(body)); resp.StatusCode != http.StatusUnauthorized || !strings.Contains(header, right.door.s.KID()) {
+	if resp, _ := forged.post(t, []byte(body)); resp.StatusCode != http.StatusUnauthorized || !strings.Contains(header, right.s.KID()) {
 		t.Errorf("another key under the name of S: HTTP %d", resp.StatusCode)
 	}
 }
