@@ -10,6 +10,7 @@ step() {
   printf '  %-78s' "$1"; shift
   if "$@" >"$work/out" 2>&1; then echo ok; else echo FAILED; cat "$work/out"; exit 1; fi
 }
+has() { grep "$1" >/dev/null; } # reads to the end: grep -q would end the writer of a pipe with SIGPIPE
 container() { "${stack[@]}" ps -aq "$1"; }
 pid() { docker inspect -f '{{.State.Pid}}' "$(container "$1")"; }
 meshctl() { "${stack[@]}" run --rm -T alpha-meshctl "$@"; }
@@ -17,7 +18,7 @@ cluster=(--shard-map /etc/meshd/shardmap.yaml --pki /run/meshd/pki) # as alpha-m
 mesh() { "$build/mesh" --state "$MESH_COMPOSE_STATE" --dir "$work/$1" "${@:2}"; }
 # exits CODE COMMAND…
 exits() { local code=0; "${@:2}" || code=$?; [ "$code" = "$1" ] || { echo "exit code $code, want $1"; return 1; }; }
-write() { echo "secret" | mesh "$1" password add "$2" user --password-file - -o json | grep -q '"synced": *true'; }
+write() { echo "secret" | mesh "$1" password add "$2" user --password-file - -o json | has '"synced": *true'; }
 within() { local end=$((SECONDS + $1)); shift; until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || { "$@"; return; }; sleep 0.5; done; }
 
 # --- who they are
@@ -48,13 +49,13 @@ for name in olga oskar otto odile oona omar; do
   if [ "$(partition "$name@alpha.example")" -lt 2048 ]; then first=${first:-$name}; else second=${second:-$name}; fi
 done
 people() { for p in "$first" "$second"; do mesh "$p" account create "$p@alpha.example" && write "$p" one.example; done; }
-lie() { meshctl account where "$first@alpha.example" "${cluster[@]}" | grep -q s00 && meshctl account where "$second@alpha.example" "${cluster[@]}" | grep -q s01; }
+lie() { meshctl account where "$first@alpha.example" "${cluster[@]}" | has s00 && meshctl account where "$second@alpha.example" "${cluster[@]}" | has s01; }
 step "accounts on both shards" people
 step 'meshctl account where finds them' lie
 
 # --- watch
 healthy() { "${stack[@]}" exec -T alpha-gateway /meshd healthcheck 127.0.0.1:9090 && "${stack[@]}" exec -T alpha-shard-0 /meshd healthcheck 127.0.0.1:9090; }
-metrics() { exec 3<>"/dev/tcp/127.0.0.1/$MESH_TEST_PORT_4" && printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3 && grep -q mesh_transaction_duration_seconds <&3; }
+metrics() { exec 3<>"/dev/tcp/127.0.0.1/$MESH_TEST_PORT_4" && printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3 && has mesh_transaction_duration_seconds <&3; }
 step 'meshd healthcheck' healthy
 step 'metrics of a gateway' metrics
 
@@ -78,7 +79,7 @@ if [ "$(id -u)" = 0 ]; then
 fi
 
 # --- rotate tickets and certificates, without a restart
-rotate() { meshctl tickets rotate --ring /ring/ring.json -o json | grep -c '"id"' | grep -qx 2; }
+rotate() { local n; n=$(meshctl tickets rotate --ring /ring/ring.json -o json | grep -c '"id"') && [ "$n" -ge 2 ]; }
 renew() { "$build/meshctl" pki create --dir "$secrets/offline/alpha/pki" && bash "$here/init.sh" "$build"; }
 restarted() { "${stack[@]}" restart alpha-shard-1 && up; } # a new connection: both sides show what they have now
 step 'meshctl tickets rotate adds a key' rotate

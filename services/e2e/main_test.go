@@ -12,7 +12,7 @@ import (
 	"github.com/mathmesh/meshd/services/e2e"
 )
 
-// built are the programs, once for all tests. MESH_E2E_BIN names a folder where they are already.
+// built are the programs, once for all tests.
 var built struct {
 	sync.Once
 	e2e.Binaries
@@ -33,10 +33,6 @@ func TestMain(m *testing.M) {
 func binaries(t *testing.T) e2e.Binaries {
 	t.Helper()
 	built.Do(func() {
-		if dir := os.Getenv("MESH_E2E_BIN"); dir != "" {
-			built.Binaries = e2e.Binaries{Dir: dir}
-			return
-		}
 		if built.temporary, built.err = os.MkdirTemp("", "mesh-e2e"); built.err == nil {
 			built.Binaries, built.err = e2e.Build(context.Background(), built.temporary)
 		}
