@@ -313,6 +313,12 @@ func (a *Account) newSession(ctx context.Context) (*session, error) {
 	}
 	s := &session{transport: t, conf: &a.conf, pin: a.conf.Pins[a.address.Domain], renewed: a.pin}
 	if f := a.file.Service; f != nil {
+		if s.pin != "" && !mesh.SameUDF(s.pin, f.UDF) {
+			return nil, &ProofError{
+				Fault: string(checkService), Index: -1,
+				Err: fmt.Errorf("the service of %s is %s to this machine, pinned is %s", a.address.Domain, f.UDF, s.pin),
+			}
+		}
 		s.pin = f.UDF
 		// A host whose key is over by now is no error: Hello brings the next.
 		s.service, _ = verifyService(f.ProfileService, f.ProfileHost, a.conf.now())

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -220,5 +221,19 @@ func TestNoMeshThere(t *testing.T) {
 	var network *NetworkError
 	if !errors.As(err, &network) || len(log) != attempts {
 		t.Errorf("%v after %d attempts, want a network error after %d", err, len(log), attempts)
+	}
+}
+
+// A pin that the user gives counts also where this machine knows the service already.
+func TestPinAgainstWhatIsKnown(t *testing.T) {
+	s := newShop(t)
+	known := s.fake.provider.Gateway.Service.UDF()
+	for pin, fits := range map[string]bool{known: true, strings.ToLower(known): true, s.account.member.Account.UDF(): false} {
+		s.account.conf.Pins = map[string]string{"example.com": pin}
+		_, err := s.account.newSession(t.Context())
+		var proof *ProofError
+		if (err == nil) != fits || err != nil && (!errors.As(err, &proof) || proof.Fault != string(checkService)) {
+			t.Errorf("pinned %s, known %s: %v", pin, known, err)
+		}
 	}
 }

@@ -23,6 +23,9 @@ func (a *app) accountCreate() *cobra.Command {
 		Use: "create ADDRESS", Short: "Make profiles where there are none, and bind the address at its service", Args: exactly(1),
 		Example: "  mesh account create alice@example.com",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.offline && !o.Local {
+				return usagef("binding an address asks its service: say --local, or leave out --offline")
+			}
 			config, err := a.config()
 			if err != nil {
 				return err
@@ -58,6 +61,9 @@ func (a *app) accountHello() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.network(); err != nil {
+				return err
+			}
 			info, err := client.Hello(cmd.Context(), config, domain)
 			if err != nil {
 				return err
@@ -88,7 +94,7 @@ func (a *app) domain(args []string, config client.Config) (string, error) {
 
 func (a *app) emitHello(info *client.ServiceInfo) error {
 	r := info.Response
-	var encodings []string
+	encodings := []string{}
 	version := ""
 	if v := r.Version; v != nil {
 		version = fmt.Sprintf("%d.%d", v.Major, v.Minor)
@@ -115,6 +121,9 @@ func (a *app) accountStatus() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Containers of the account, as the service has them", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.network(); err != nil {
+				return err
+			}
 			account, err := a.open()
 			if err != nil {
 				return err
@@ -124,7 +133,7 @@ func (a *app) accountStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var out []containerOutput
+			out := []containerOutput{}
 			for _, c := range status.ContainerStatus {
 				n := int64(0)
 				if c.Index != nil {
@@ -148,22 +157,26 @@ func (a *app) accountSync() *cobra.Command {
 		Long: `Downloads what is new, checks every digest and signature, sends local changes. A change that met another of the same
 entry is a conflict: one version is in the catalog, the other in a file that is named, and the exit code is 5.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.network(); err != nil {
+				return err
+			}
 			account, err := a.open()
 			if err != nil {
 				return err
 			}
 			defer account.Close()
-			var report client.SyncReport
-			if err := a.sync(cmd.Context(), account, &report); err != nil && !isConflict(err) {
+			report, err := account.Sync(cmd.Context(), a.progress())
+			if report == nil || len(report.Containers) == 0 {
 				return err
 			}
-			if err := a.emitSync(account.Address(), report); err != nil {
-				return err
+			// A container that failed stops none of the others: what became of them is told beside the error.
+			if shown := a.emitSync(account.Address(), *report); shown != nil {
+				return errors.Join(err, shown)
 			}
-			if n := len(report.Conflicts); n > 0 {
+			if n := len(report.Conflicts); n > 0 && err == nil {
 				return conflictError{n}
 			}
-			return nil
+			return err
 		},
 	}
 }
@@ -173,23 +186,27 @@ func isConflict(err error) bool {
 	return errors.As(err, &c)
 }
 
-// sync synchronises; with a report the caller shows it, without one conflicts are remarks and an error.
-func (a *app) sync(ctx context.Context, account *client.Account, report *client.SyncReport) error {
+// sync synchronises after a change. Conflicts are remarks, also beside an error: nobody else says where the other version
+// is; and the error where there is no worse one.
+func (a *app) sync(ctx context.Context, account *client.Account) error {
 	r, err := account.Sync(ctx, a.progress())
-	if err != nil {
+	if r == nil {
 		return err
-	}
-	if report != nil {
-		*report = *r
-		return nil
 	}
 	for _, c := range r.Conflicts {
 		a.remark("conflict in %s, entry %s: the %s version stands, the other is in %s", c.Container, c.Key, c.Kept, c.Journal)
 	}
-	if n := len(r.Conflicts); n > 0 {
+	if a.verbose {
+		down, up := 0, 0
+		for _, c := range r.Containers {
+			down, up = down+c.Downloaded, up+c.Uploaded
+		}
+		a.remark("%d frames downloaded, %d uploaded, %d requests", down, up, r.RoundTrips)
+	}
+	if n := len(r.Conflicts); n > 0 && err == nil {
 		return conflictError{n}
 	}
-	return nil
+	return err
 }
 
 func (a *app) emitSync(address string, r client.SyncReport) error {
@@ -197,6 +214,8 @@ func (a *app) emitSync(address string, r client.SyncReport) error {
 		containerOutput
 		Downloaded int `json:"downloaded"`
 		Uploaded   int `json:"uploaded"`
+
+		Fault string `json:"fault,omitempty"` // what did not prove out; the frames are those of before
 	}
 	type conflict struct {
 		Container string `json:"container"`
@@ -204,11 +223,11 @@ func (a *app) emitSync(address string, r client.SyncReport) error {
 		Kept      string `json:"kept"`
 		Journal   string `json:"journal"`
 	}
-	var containers []container
+	containers := []container{}
 	for _, c := range r.Containers {
-		containers = append(containers, container{containerOutput{c.Container, c.Frames, base64.RawURLEncoding.EncodeToString(c.Digest)}, c.Downloaded, c.Uploaded})
+		containers = append(containers, container{containerOutput{c.Container, c.Frames, base64.RawURLEncoding.EncodeToString(c.Digest)}, c.Downloaded, c.Uploaded, c.Fault})
 	}
-	var conflicts []conflict
+	conflicts := []conflict{}
 	for _, c := range r.Conflicts {
 		conflicts = append(conflicts, conflict{c.Container, c.Key, c.Kept, c.Journal})
 	}
@@ -216,7 +235,11 @@ func (a *app) emitSync(address string, r client.SyncReport) error {
 	return a.emit(out, func(w io.Writer) {
 		fmt.Fprintln(w, "CONTAINER\tFRAMES\tDOWN\tUP")
 		for _, c := range containers {
-			fmt.Fprintf(w, "%s\t%d\t%d\t%d\n", c.Container, c.Frames, c.Downloaded, c.Uploaded)
+			fmt.Fprintf(w, "%s\t%d\t%d\t%d", c.Container, c.Frames, c.Downloaded, c.Uploaded)
+			if c.Fault != "" {
+				fmt.Fprintf(w, "\tproof failed: %s", c.Fault)
+			}
+			fmt.Fprintln(w)
 		}
 		for _, c := range conflicts {
 			fmt.Fprintf(w, "conflict: %s, entry %s: the %s version stands, the other is in %s\n", c.Container, c.Key, c.Kept, c.Journal)
@@ -233,6 +256,9 @@ for 90 days. The replica on this machine stays.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !yes {
 				return usagef("this cannot be undone: say --yes to delete %s", args[0])
+			}
+			if err := a.network(); err != nil {
+				return err
 			}
 			config, err := a.config()
 			if err != nil {

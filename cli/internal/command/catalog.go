@@ -46,7 +46,7 @@ func (a *app) change(ctx context.Context, container string, f func(*client.Catal
 		a.remark("kept on this machine; `mesh account sync` sends it")
 		return false, nil
 	}
-	err = a.sync(ctx, account, nil)
+	err = a.sync(ctx, account)
 	var network *client.NetworkError
 	if errors.As(err, &network) {
 		a.remark("kept on this machine, the service cannot be reached now (%v); `mesh account sync` sends it", network)
@@ -118,13 +118,17 @@ func importFile[E any, P interface {
 		entries[i] = P(&found[i])
 	}
 	var result imported
-	if _, err := a.change(ctx, container, func(c *client.Catalog) error {
+	queued := false
+	_, err = a.change(ctx, container, func(c *client.Catalog) (err error) {
 		result, err = importAll(c, entries)
+		queued = err == nil
 		return err
-	}); err != nil {
+	})
+	if !queued {
 		return err
 	}
-	return a.emitImport(what, result, skipped)
+	// What was taken is on disk, whatever the service said.
+	return errors.Join(err, a.emitImport(what, result, skipped))
 }
 
 // decode reads live entries of one kind.

@@ -93,6 +93,12 @@ func TestUsageErrors(t *testing.T) {
 		"missing argument":     {[]string{"password", "add", "example.com"}, "SITE USER"},
 		"bad output":           {[]string{"-o", "xml", "password", "list"}, "table or json"},
 		"bad service":          {[]string{"--service", "x", "account", "hello", "example.com"}, "DOMAIN=URL"},
+		"bad pin":              {[]string{"--pin", "alpha.example", "account", "hello", "example.com"}, "DOMAIN=UDF"},
+		"no address":           {[]string{"account", "create", "alice", "--local"}, "alice@example.com"},
+		"hello offline":        {[]string{"account", "hello", "example.com"}, "--offline"},
+		"sync offline":         {[]string{"account", "sync"}, "--offline"},
+		"create offline":       {[]string{"account", "create", "bob@alpha.example"}, "--local"},
+		"empty secret":         {[]string{"password", "add", "example.com", "u", "--password-file", "-"}, "empty"},
 		"secret without a tty": {[]string{"password", "add", "example.com", "u"}, "--password-file"},
 		"bad format":           {[]string{"password", "import", "x", "--format", "csv"}, "bitwarden"},
 		"bad vCard format":     {[]string{"contact", "export", "x", "--format", "vcard9"}, "vcard3"},
@@ -174,6 +180,33 @@ func TestBookmarkLife(t *testing.T) {
 	p.ok("", "bookmark", "delete", "https://wiki.example/", "--path", "Home/wiki")
 	if list := p.ok("", "bookmark", "list"); !strings.Contains(list, "Work/wiki") || strings.Contains(list, "Home/wiki") {
 		t.Error(list)
+	}
+}
+
+// A secret comes out as it went in; two of them come from one standard input.
+func TestSecrets(t *testing.T) {
+	p := local(t)
+	const secret = "tab\tand \u00e9 \x1b[1m"
+	p.ok(secret+"\nTOTP\n", "password", "add", "example.com", "alice", "--password-file", "-", "--totp-file", "-")
+	for field, want := range map[string]string{"password": secret + "\n", "totp": "TOTP\n"} {
+		if got := p.ok("", "password", "get", "example.com", "--field", field); got != want {
+			t.Errorf("%s comes out as %q, want %q", field, got, want)
+		}
+	}
+	if code, _, errs := p.run(strings.Repeat("x", maxSecret+1), "password", "add", "example.com", "bob", "--password-file", "-"); code != 1 || !strings.Contains(errs, "KiB") {
+		t.Errorf("a secret that is too long: exit %d, %s", code, errs)
+	}
+}
+
+// What a page, or another device, has put into an entry does not reach the terminal as an escape sequence.
+func TestTablesAreVisible(t *testing.T) {
+	p := local(t)
+	p.ok("", "bookmark", "add", "a", "https://wiki.example/", "\x1b]0;title\x07\u009b2J")
+	if out := p.ok("", "bookmark", "list"); strings.ContainsAny(out, "\x1b\x07\u009b") || !strings.Contains(out, "]0;title") {
+		t.Errorf("%q", out)
+	}
+	if out := p.ok("", "bookmark", "export", "-"); !strings.Contains(out, "title") {
+		t.Errorf("%q", out)
 	}
 }
 

@@ -42,6 +42,7 @@ func (e conflictError) Error() string {
 func exitCode(err error) int {
 	var (
 		usage    usageError
+		local    *mesh.Error
 		missing  notFoundError
 		absent   *client.NotFoundError
 		conflict conflictError
@@ -53,7 +54,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "unknown command"):
+	case errors.As(err, &usage), errors.As(err, &local) && local.Kind == mesh.NameInvalid, strings.HasPrefix(err.Error(), "unknown command"):
 		return exitUsage
 	case errors.As(err, &missing), errors.As(err, &absent):
 		return exitNotFound
@@ -86,14 +87,26 @@ func (a *app) explain(err error) {
 		pending *client.PendingError
 		network *client.NetworkError
 		service *client.ServiceError
+		absent  *client.NotFoundError
+		locked  *client.LockedError
+		local   *mesh.Error
 	)
 	switch {
 	case errors.As(err, &proof):
-		fmt.Fprintf(a.Err, "The service, or somebody between, served what does not prove out. Nothing of it was applied.\nEvidence is kept in %s\n", proof.Evidence)
+		fmt.Fprintln(a.Err, "The service, or somebody between, served what does not prove out. Nothing of it was applied.")
+		if proof.Evidence != "" {
+			fmt.Fprintf(a.Err, "Evidence is kept in %s\n", proof.Evidence)
+		}
 	case errors.As(err, &pending):
 		fmt.Fprintf(a.Err, "Finish the request at\n  %s\nthen run the same command again.\n", pending.URL)
 	case errors.As(err, &network):
 		fmt.Fprintln(a.Err, "Is the network there? `mesh account hello` asks the service for its description.")
+	case errors.As(err, &absent):
+		fmt.Fprintln(a.Err, "`mesh account create ADDRESS` makes an account, and goes on with one that is not bound yet.")
+	case errors.As(err, &local) && local.Kind == mesh.NameInvalid:
+		fmt.Fprintln(a.Err, "An address looks like alice@example.com.")
+	case errors.As(err, &locked):
+		fmt.Fprintln(a.Err, "Wait for the other command to end, then run this one again.")
 	case errors.As(err, &service) && service.Hint:
 		fmt.Fprintln(a.Err, "The refusal was not authenticated: it proves nothing about the account.")
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/mathmesh/meshd/cli/internal/formats"
 	"github.com/mathmesh/meshd/pkg/client"
@@ -26,8 +27,25 @@ func (a *app) emit(value any, table func(w io.Writer)) error {
 		return e.Encode(value)
 	}
 	w := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
-	table(w)
+	table(visible{w})
 	return w.Flush()
+}
+
+// visible writes text as a terminal may see it: what comes from imports and other devices may hold escape sequences, which
+// could redraw what stands above. Control characters become U+FFFD, but for the ends of cells and lines.
+type visible struct{ io.Writer }
+
+func (v visible) Write(p []byte) (int, error) {
+	clean := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\t' && r != '\n' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, string(p))
+	if _, err := io.WriteString(v.Writer, clean); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // remark tells a person something beside the result.
@@ -63,11 +81,19 @@ func (a *app) progress() client.Progress {
 	}
 }
 
-// secret reads a secret: from the file, from stdin for "-", else by a prompt where there is a terminal.
+// secret reads a secret, which is not empty: from the file, from stdin for "-", else by a prompt where there is a terminal.
 func (a *app) secret(what, file string) (string, error) {
+	s, err := a.readSecret(what, file)
+	if err == nil && s == "" { // of a generator that failed, perhaps: it would take the place of a good one
+		err = usagef("the %s is empty", what)
+	}
+	return s, err
+}
+
+func (a *app) readSecret(what, file string) (string, error) {
 	switch file {
 	case "-":
-		return firstLine(a.In)
+		return firstLine(a.stdin)
 	case "":
 		in, ok := a.In.(*os.File)
 		if !ok || !term.IsTerminal(int(in.Fd())) {
@@ -83,18 +109,27 @@ func (a *app) secret(what, file string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	return firstLine(f)
+	return firstLine(bufio.NewReader(f))
 }
 
 // maxSecret bounds a secret's length: more is the wrong file.
 const maxSecret = 64 << 10
 
-func firstLine(r io.Reader) (string, error) {
-	line, err := bufio.NewReader(io.LimitReader(r, maxSecret)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
+// firstLine reads a line and leaves the rest.
+func firstLine(r *bufio.Reader) (string, error) {
+	var line []byte
+	for {
+		c, err := r.ReadByte()
+		switch {
+		case errors.Is(err, io.EOF), err == nil && c == '\n':
+			return strings.TrimRight(string(line), "\r"), nil
+		case err != nil:
+			return "", err
+		case len(line) == maxSecret:
+			return "", fmt.Errorf("a secret of more than %d KiB: not the right file", maxSecret>>10)
+		}
+		line = append(line, c)
 	}
-	return strings.TrimRight(line, "\r\n"), nil
 }
 
 // maxImport bounds an import file: an export of ten thousand logins has about 10 MB.
@@ -102,7 +137,7 @@ const maxImport = 256 << 20
 
 // readInput reads a file, or stdin for "-".
 func (a *app) readInput(name string) ([]byte, error) {
-	r := a.In
+	var r io.Reader = a.stdin
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {

@@ -181,7 +181,11 @@ func (a *app) emitLogin(c mesh.CatalogedCredential, field string) error {
 		if !ok {
 			return notFoundf("%s has no field %q", out.Key, field)
 		}
-		return a.emit(map[string]string{field: v}, func(w io.Writer) { fmt.Fprintln(w, v) })
+		if a.output == "json" {
+			return a.emit(map[string]string{field: v}, nil)
+		}
+		_, err := fmt.Fprintln(a.Out, v) // for another program, character by character
+		return err
 	}
 	return a.emit(out, func(w io.Writer) {
 		fmt.Fprintf(w, "site\t%s\nuser\t%s\npassword\t%s\n", out.Service, out.Username, out.Password)

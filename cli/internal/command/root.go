@@ -5,6 +5,7 @@
 package command
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/mathmesh/meshd/pkg/client"
+	"github.com/mathmesh/meshd/pkg/mesh"
 	"github.com/spf13/cobra"
 )
 
@@ -31,6 +33,8 @@ type app struct {
 	state    string
 	dns      string
 	services []string
+	pins     []string
+	stdin    *bufio.Reader // of In: two secrets may come one after the other
 	account  string
 	output   string
 	quiet    bool
@@ -41,7 +45,7 @@ type app struct {
 
 // Run executes a command line and returns its exit code.
 func Run(ctx context.Context, version string, args []string, s Streams) int {
-	a := &app{Streams: s, version: version}
+	a := &app{Streams: s, version: version, stdin: bufio.NewReader(s.In)}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(s.In)
@@ -79,11 +83,12 @@ First steps:
 	f.StringVar(&a.dir, "dir", env("MESH_DIR", defaultDir()), "folder of this machine's Mesh data")
 	f.StringVar(&a.state, "state", env("MESH_STATE", ""), "state file of `meshd dev`, instead of DNS")
 	f.StringVar(&a.dns, "dns", env("MESH_DNS", ""), "resolver to ask, host:port (default the system's)")
-	f.StringArrayVar(&a.services, "service", nil, "DOMAIN=URL: where a domain's service is, instead of DNS; http:// is allowed, messages are encrypted anyway")
+	f.StringArrayVar(&a.services, "service", nil, "DOMAIN=URL: where a domain's service is, instead of DNS; http:// needs --pin, messages are encrypted anyway")
+	f.StringArrayVar(&a.pins, "pin", nil, "DOMAIN=UDF: fingerprint of a domain's ProfileService, when it is known from elsewhere")
 	f.StringVar(&a.account, "account", env("MESH_ACCOUNT", ""), "account to use, when this machine has several")
 	f.StringVarP(&a.output, "output", "o", "table", "table or json")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress, no remarks")
-	f.BoolVarP(&a.verbose, "verbose", "v", false, "more remarks")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "say what a synchronisation did")
 	f.BoolVar(&a.plain, "plain", os.Getenv("NO_COLOR") != "", "no colour, no drawing")
 	f.BoolVar(&a.offline, "offline", false, "work on this machine only; changes wait for the next sync")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
@@ -104,15 +109,35 @@ func (a *app) aboutCommand() *cobra.Command {
 
 // config is the client's configuration by the global flags.
 func (a *app) config() (client.Config, error) {
-	c := client.Config{Dir: a.dir, StateFile: a.state, DNS: a.dns, Services: map[string]string{}}
-	for _, s := range a.services {
-		domain, uri, ok := strings.Cut(s, "=")
-		if !ok || domain == "" || uri == "" {
-			return c, usagef("--service %q: DOMAIN=URL", s)
-		}
-		c.Services[strings.ToLower(domain)] = uri
+	c := client.Config{Dir: a.dir, StateFile: a.state, DNS: a.dns}
+	var err error
+	if c.Services, err = byDomain("service", "URL", a.services); err != nil {
+		return c, err
 	}
-	return c, nil
+	c.Pins, err = byDomain("pin", "UDF", a.pins)
+	return c, err
+}
+
+// byDomain reads the DOMAIN=VALUE of a flag.
+func byDomain(flag, value string, list []string) (map[string]string, error) {
+	m := make(map[string]string, len(list))
+	for _, s := range list {
+		domain, v, ok := strings.Cut(s, "=")
+		domain, err := mesh.CanonicalDomain(domain)
+		if !ok || err != nil || v == "" {
+			return nil, usagef("--%s %q: DOMAIN=%s", flag, s, value)
+		}
+		m[domain] = v
+	}
+	return m, nil
+}
+
+// network says that a command cannot do without the network, when it was told to.
+func (a *app) network() error {
+	if a.offline {
+		return usagef("this asks the service: leave out --offline")
+	}
+	return nil
 }
 
 // open opens the account that the flags name.
