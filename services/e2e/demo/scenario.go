@@ -218,6 +218,10 @@ func (d *demo) bothSurvive(kept, journal, site, user string) error {
 
 // lying: octets change in the service's database; a fresh replica finds and names each.
 func (d *demo) lying() error {
+	chapter("What the provider's database has of it")
+	if err := d.step("no site, user or title of hers stands in any frame", d.searching); err != nil {
+		return err
+	}
 	chapter("The provider's database lies")
 	const container, index = "mmm_Credential", 5
 	for _, what := range []string{tamper.Payload, tamper.Header, tamper.Order} {
@@ -251,6 +255,35 @@ func (d *demo) lying() error {
 		}
 		return "", d.mesh("witness", "", "account", "sync").want(0)
 	})
+}
+
+// searching looks for what Alice imported in every frame of every database (C-015). That the search reads frames at all is
+// shown by a word that stands in every header.
+func (d *demo) searching() (string, error) {
+	secrets := []string{"portal.corp.example", "office@corp.example", "Corp portal", "Safe in the hall", "JBSWY3DPEHPK3PXP", "twice.example"}
+	seen := false
+	for _, where := range d.service.databases() {
+		db, err := tamper.Open(where)
+		if err != nil {
+			return "", err
+		}
+		found, err := db.Search(secrets)
+		if err == nil && found != "" {
+			err = fmt.Errorf("%q stands in a frame of %s", found, where)
+		}
+		if err == nil && !seen {
+			var open string
+			open, err = db.Search([]string{"ContentMetaData"})
+			seen = open != ""
+		}
+		if err = errors.Join(err, db.Close()); err != nil {
+			return "", err
+		}
+	}
+	if !seen {
+		return "", errors.New("the search found nothing at all, not even headers: it shows nothing")
+	}
+	return "", nil
 }
 
 func (d *demo) freshReplica() error {

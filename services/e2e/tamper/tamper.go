@@ -167,3 +167,39 @@ func changeMeta(header []byte) ([]byte, error) {
 	}
 	return slices.Concat(header[:at], []byte(base64.RawURLEncoding.EncodeToString(meta)), header[end:]), nil
 }
+
+// Search reads every frame of the database and returns the first word that stands in one, in the clear or in base64;
+// empty when there is none.
+func (d *Database) Search(words []string) (string, error) {
+	rows, err := d.db.Query(`SELECT header, trailer, payload FROM frame`)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var parts [3][]byte
+		if err := rows.Scan(&parts[0], &parts[1], &parts[2]); err != nil {
+			return "", err
+		}
+		for _, part := range parts {
+			for _, w := range words {
+				if bytes.Contains(part, []byte(w)) || containsEncoded(part, w) {
+					return w, nil
+				}
+			}
+		}
+	}
+	return "", rows.Err()
+}
+
+// containsEncoded says whether base64url in text holds the word, at any of the three alignments.
+func containsEncoded(text []byte, word string) bool {
+	for shift := range 3 {
+		encoded := base64.RawURLEncoding.EncodeToString(append(make([]byte, shift), word...))
+		// The first and last characters depend on the neighbours.
+		if inner := encoded[shift+1 : len(encoded)-2]; bytes.Contains(text, []byte(inner)) {
+			return true
+		}
+	}
+	return false
+}
