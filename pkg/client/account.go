@@ -346,8 +346,8 @@ func (a *Account) Status(ctx context.Context) (*mesh.StatusResponse, error) {
 	return res, err
 }
 
-// status also returns the envelope in which the answer came.
-func (a *Account) status(ctx context.Context, s *session, res *mesh.StatusResponse) (*dare.Envelope, error) {
+// status also returns the answer as it came.
+func (a *Account) status(ctx context.Context, s *session, res *mesh.StatusResponse) (*received, error) {
 	digest := a.file.Device.EnvelopedProfileMesh.Digest()
 	return s.call(ctx, mesh.TagStatus, &mesh.StatusRequest{
 		RequestUser: mesh.RequestUser{Account: a.Address()}, DeviceUDF: a.file.Device.DeviceUDF, ProfileMasterDigest: digest,

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/mathmesh/meshd/pkg/dare"
 	"github.com/mathmesh/meshd/pkg/jbcd"
 )
 
@@ -25,9 +24,10 @@ type faultFile struct {
 }
 
 // proof makes the ProofError of a fault and keeps what speaks for it in a folder of its own: the frame as received
-// (frame.json), the answer in which it came, as received (answer.json), and fault.json. Nothing of it is a secret
-// that is not sealed.
-func (a *Account) proof(container string, f *fault, answer *dare.Envelope) error {
+// (frame.json), the answer in which it came, as received (answer.json) and as it opened (response.json), and fault.json.
+// Nothing of it is a secret that is not sealed. The service signs no answer (AUTH §11), so all this shows the owner what
+// happened; it convinces nobody who does not believe the owner.
+func (a *Account) proof(container string, f *fault, answer *received) error {
 	e := &ProofError{Fault: string(f.check), Container: container, Index: f.index, Err: f.err}
 	dir, err := a.keep(container, f, answer)
 	if err != nil {
@@ -37,7 +37,7 @@ func (a *Account) proof(container string, f *fault, answer *dare.Envelope) error
 	return e
 }
 
-func (a *Account) keep(container string, f *fault, answer *dare.Envelope) (string, error) {
+func (a *Account) keep(container string, f *fault, answer *received) (string, error) {
 	now := a.conf.now().UTC()
 	record := faultFile{
 		Fault: string(f.check), Container: container, Index: f.index, Reason: f.err.Error(),
@@ -62,7 +62,10 @@ func (a *Account) keep(container string, f *fault, answer *dare.Envelope) (strin
 		files["frame.json"] = f.frame
 	}
 	if answer != nil {
-		files["answer.json"] = answer
+		files["answer.json"] = answer.sealed
+		if err := replaceFile(filepath.Join(dir, "response.json"), answer.payload); err != nil { // as it is: perhaps it is no JSON
+			return "", err
+		}
 	}
 	for name, v := range files {
 		content, err := jbcd.Marshal(v)

@@ -58,7 +58,7 @@ type request interface{ Base() *mesh.Request }
 // call makes one transaction and reads the answer into res. The payload decides, whatever HTTP says of it. The ID is
 // that of the request, or a new one, and stays the same for every attempt. A status other than 2xx is *ServiceError,
 // but for 300, which the caller looks at.
-func (s *session) call(ctx context.Context, tag string, req request, res mesh.ResponseMessage, n need) (*dare.Envelope, error) {
+func (s *session) call(ctx context.Context, tag string, req request, res mesh.ResponseMessage, n need) (*received, error) {
 	base := req.Base()
 	if len(base.ID) == 0 {
 		base.ID = newID()
@@ -78,8 +78,8 @@ func newID() []byte {
 
 // perform sends a request payload until there is an outcome (FLOWS §14): one new exchange after 401/9 and 401/10, one
 // correction of the time after a sealed 401/11, and as long as patience lasts after 429 and 503. It returns the
-// envelope that the outcome came in.
-func (s *session) perform(ctx context.Context, payload []byte, id []byte, res mesh.ResponseMessage, n need) (*dare.Envelope, error) {
+// answer that the outcome came in.
+func (s *session) perform(ctx context.Context, payload []byte, id []byte, res mesh.ResponseMessage, n need) (*received, error) {
 	var offset time.Duration // of the service's clock, learnt from a sealed refusal: for one retry, never kept
 	var reauthenticated, corrected bool
 	var waited, pause time.Duration
@@ -92,11 +92,12 @@ func (s *session) perform(ctx context.Context, payload []byte, id []byte, res me
 		var refusal *ServiceError
 		switch {
 		case err == nil:
+			got := &received{reply.envelope, answer.Payload}
 			if err := decodeAnswer(answer.Payload, id, res); err != nil {
-				return reply.envelope, &NetworkError{&unreadableError{reply.envelope, err}}
+				return got, &NetworkError{&unreadableError{got, err}}
 			}
 			if refusal = refused(res.Base(), reply, false); refusal == nil {
-				return reply.envelope, nil
+				return got, nil
 			}
 			if c, ok := res.(*mesh.CreateResponse); ok {
 				refusal.Reason = c.Reason
@@ -218,9 +219,16 @@ func (s *session) wait(ctx context.Context, d time.Duration) error {
 	return sleep(ctx, d)
 }
 
+// received is an authentic answer, as it came and as it opened. The keys of its seal end with the session: who has kept the
+// envelope alone has kept nothing that anybody can read.
+type received struct {
+	sealed  *dare.Envelope
+	payload []byte
+}
+
 // unreadableError: the service, and nobody else, gave an answer that cannot be read.
 type unreadableError struct {
-	answer *dare.Envelope
+	answer *received
 	err    error
 }
 

@@ -125,7 +125,7 @@ func (r *run) of(container string) *ContainerReport {
 func (r *run) failed(container string) bool { return r.of(container).Fault != "" }
 
 // fail reports a fault of a container, with evidence; the container is left alone from now on.
-func (r *run) fail(container string, f *fault, answer *dare.Envelope) {
+func (r *run) fail(container string, f *fault, answer *received) {
 	r.of(container).Fault = string(f.check)
 	r.faults = append(r.faults, r.a.proof(container, f, answer))
 }
@@ -297,7 +297,7 @@ func (r *run) incomplete(name string) (bool, error) {
 }
 
 // take verifies what an answer brings of one container and appends it to the replica: all of it or nothing.
-func (r *run) take(ctx context.Context, name string, res *mesh.DownloadResponse, answer *dare.Envelope) (int64, error) {
+func (r *run) take(ctx context.Context, name string, res *mesh.DownloadResponse, answer *received) (int64, error) {
 	i := slices.IndexFunc(res.Updates, func(u mesh.ContainerUpdate) bool {
 		canonical, _ := mesh.CanonicalContainer(u.Container)
 		return canonical == name

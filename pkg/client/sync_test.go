@@ -169,6 +169,14 @@ func TestSyncNamesAFork(t *testing.T) {
 	if diff := cmp.Diff(other.frames[3], kept); diff != "" {
 		t.Errorf("evidence is not the frame as received (-want +got):\n%s", diff)
 	}
+	opened, err := os.ReadFile(filepath.Join(proof.Evidence, "response.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var res mesh.DownloadResponse
+	if _, err := mesh.DecodeResponse(opened, &res); err != nil || len(res.Updates) != 1 {
+		t.Errorf("the evidence does not hold the answer as it opened: %v, %s", err, opened)
+	}
 }
 
 // A container with a name that is none of an account never becomes a file.

@@ -386,7 +386,7 @@ func (r *run) readBack(ctx context.Context, out *outbox) error {
 }
 
 // takeBack joins served headers and trailers with the payloads that were sent, verifies and appends.
-func (r *run) takeBack(name string, t *accepted, served []*dare.Envelope, answer *dare.Envelope) error {
+func (r *run) takeBack(name string, t *accepted, served []*dare.Envelope, answer *received) error {
 	if len(served) > len(t.frames) {
 		served = served[:len(t.frames)]
 	}
