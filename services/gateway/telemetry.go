@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -16,6 +17,22 @@ import (
 type metrics struct {
 	duration   metric.Float64Histogram
 	ticketHits metric.Int64Counter
+	labels     sync.Map // label → metric.MeasurementOption: making a set costs more than recording
+}
+
+// label has few values: all of them are kept.
+type label struct{ transaction, outcome, auth string }
+
+func (m *metrics) record(ctx context.Context, l label, took time.Duration) {
+	option, ok := m.labels.Load(l)
+	if !ok {
+		option, _ = m.labels.LoadOrStore(l, metric.WithAttributeSet(attribute.NewSet(
+			attribute.String("transaction", l.transaction),
+			attribute.String("outcome", l.outcome),
+			attribute.String("auth", l.auth),
+		)))
+	}
+	m.duration.Record(ctx, took.Seconds(), option.(metric.MeasurementOption))
 }
 
 // scope names the package in metrics and traces.
@@ -61,11 +78,7 @@ func (q *request) record(ctx context.Context, span trace.Span, a *answer) {
 		span.SetName("gateway " + name)
 		span.SetAttributes(attribute.Int("mesh.status", a.status), attribute.Int("mesh.extended", a.extended), attribute.String("mesh.auth", q.by.String()))
 	}
-	q.metrics.duration.Record(ctx, took.Seconds(), metric.WithAttributeSet(attribute.NewSet(
-		attribute.String("transaction", name),
-		attribute.String("outcome", outcome(a.status)),
-		attribute.String("auth", q.by.String()),
-	)))
+	q.metrics.record(ctx, label{name, outcome(a.status), q.by.String()}, took)
 	level := slog.LevelDebug
 	switch {
 	case a.status >= 500 && mesh.KindOf(q.fault) == mesh.Internal:
