@@ -24,6 +24,7 @@ import (
 //	  lock                     held while the account is open
 //	  account.json             all that is private, and who the service is; replaced as a whole
 //	  queue                    local changes that the service does not have yet (queue.go)
+//	  seen                     how far each container has been verified (seen.go)
 //	  replica/<container>.dcat, .dspl
 //	  conflicts/               entries that lost against another version (resolve.go)
 //	  evidence/                what did not prove out (evidence.go)
@@ -34,6 +35,7 @@ const (
 	dirEvidence  = "evidence"
 	fileAccount  = "account.json"
 	fileQueue    = "queue"
+	fileSeen     = "seen"
 	fileLock     = "lock"
 	fileDefault  = "default"
 )
@@ -79,6 +81,7 @@ type Account struct {
 	member   *member
 	queue    *queue
 	replicas map[string]*replica
+	seen     map[string]remote // by container
 	session  *session
 	made     bool // by the Create that runs
 }
@@ -148,6 +151,9 @@ func (a *Account) load() error {
 	}
 	a.file = f
 	if err := a.activate(); err != nil {
+		return err
+	}
+	if err := a.loadSeen(); err != nil {
 		return err
 	}
 	return a.openQueue()
@@ -279,6 +285,7 @@ func (a *Account) replica(container string) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.seen = a.seen[container]
 	a.replicas[container] = r
 	return r, nil
 }

@@ -9,8 +9,10 @@
 // vouches for, and found at its place in the Merkle tree that the replica knows; a service that takes frames back,
 // swaps, changes or forks them is found, named and reported as *ProofError, the evidence kept, and of its answer
 // nothing is applied to that container. A change that met another's is never lost: both versions survive.
-// Not promised: that a service which shows this device an old state that it has never seen newer is found, or that
-// frames which it never accepted exist.
+// That holds against all that this device has seen, also when the replica was lost since.
+// Not promised: that a service which shows this device an old state that it has never seen newer is found, that states of
+// two containers are of one moment, that a frame of a device that was removed was made before, or that frames which the
+// service never accepted exist.
 //
 // Errors to tell apart: *PendingError, *ServiceError, *ProofError, *NetworkError, *NotFoundError, *ExistsError,
 // *LockedError, and *mesh.Error of kind NameInvalid for an address that is none.

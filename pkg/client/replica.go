@@ -22,6 +22,7 @@ type replica struct {
 	chains    map[string]chain
 	signers   map[string]keys.PublicKey // devices that have introduced themselves in this container
 	written   map[string]bool           // kids that have signed a frame
+	seen      remote                    // the longest state that this device has verified, before the file was lost perhaps
 }
 
 // Suffixes of container files.
@@ -176,7 +177,7 @@ func (r *replica) frame(i int64) (*dare.Envelope, error) {
 // verifier starts to verify what follows.
 func (r *replica) verifier(t *trust) *verifier {
 	v := &verifier{
-		container: r.container, trust: t, peaks: r.peaks(),
+		container: r.container, trust: t, peaks: r.peaks(), seen: r.seen,
 		chains: r.chains, changed: map[string]chain{}, signers: map[string]keys.PublicKey{},
 	}
 	for kid, key := range r.signers {

@@ -82,7 +82,7 @@ func (a *Account) Sync(ctx context.Context, p Progress) (*SyncReport, error) {
 	err = r.sync(ctx)
 	report, listed := r.report()
 	report.RoundTrips = s.transport.roundTrips() - before
-	return report, errors.Join(append(r.faults, err, listed)...)
+	return report, errors.Join(append(r.faults, err, listed, a.remember())...)
 }
 
 func (r *run) sync(ctx context.Context) error {
@@ -165,6 +165,11 @@ func (r *run) status(ctx context.Context) error {
 	local, err := replicaNames(replicaDir(r.a))
 	if err != nil {
 		return err
+	}
+	for name := range r.a.seen {
+		if !slices.Contains(local, name) {
+			local = append(local, name)
+		}
 	}
 	rights := mesh.RightsOf(r.a.member.Connection)
 	for _, name := range local {

@@ -92,6 +92,7 @@ type verifier struct {
 	container string
 	trust     *trust
 	peaks     *dare.Peaks
+	seen      remote                    // a state that the container must have had
 	chains    map[string]chain          // of the replica
 	changed   map[string]chain          // by the frames of this verifier
 	signers   map[string]keys.PublicKey // by kid, that Credentials in this container have introduced
@@ -125,6 +126,9 @@ func (v *verifier) batch(frames []*dare.Envelope) ([]*verified, *fault) {
 				f.check = checkOrder
 			}
 			return nil, f
+		}
+		if v.fails(checkFork, v.peaks.Frames == v.seen.index && !bytes.Equal(v.peaks.Digest(), v.seen.digest)) {
+			return nil, &fault{check: checkFork, index: v.seen.index, frame: e, err: errors.New("the service has other frames than this device has seen")}
 		}
 		passed = append(passed, p)
 	}
@@ -452,12 +456,10 @@ func (v *verifier) answer(update *mesh.ContainerUpdate, at remote) ([]*verified,
 // status holds a state that the service gives against what it gave before.
 func (v *verifier) status(now remote) *fault {
 	have := v.peaks
+	had := max(have.Frames, v.seen.index)
 	switch {
-	case v.fails(checkRollback, now.index < have.Frames):
-		return &fault{
-			check: checkRollback, index: now.index,
-			err: fmt.Errorf("the service has %d frames, it had %d", now.index, have.Frames),
-		}
+	case v.fails(checkRollback, now.index < had):
+		return &fault{check: checkRollback, index: now.index, err: fmt.Errorf("the service has %d frames, it had %d", now.index, had)}
 	case v.fails(checkFork, now.index == have.Frames && !bytes.Equal(now.digest, have.Digest())):
 		return &fault{check: checkFork, index: now.index, err: errors.New("the service has other frames than it had")}
 	}
