@@ -159,9 +159,24 @@ func accountFrame(r *shardpb.CreateAccountRequest, event Event) (Entry, error) {
 	if err != nil {
 		return Entry{}, mesh.E(op, mesh.Internal, err)
 	}
+	return catalogFrame(op, r.GetAddress(), name, event, payload)
+}
+
+// deletionFrame is the entry of mmms_Account that ends the one of accountFrame (D-57).
+func deletionFrame(address string) (Entry, error) {
+	const op = "shard.deletionFrame"
+	payload, err := mesh.EncodeEntry(&mesh.CatalogedDelete{Key: address})
+	if err != nil {
+		return Entry{}, mesh.E(op, mesh.Internal, err)
+	}
+	return catalogFrame(op, address, "Delete", Delete, payload)
+}
+
+// catalogFrame is an entry of mmms_Account, whose key is the address.
+func catalogFrame(op, address, name string, event Event, payload []byte) (Entry, error) {
 	e, err := dare.New(payload, dare.Options{
-		Header: dare.Header{EnvelopeID: r.GetAddress()},
-		Meta:   &dare.ContentMeta{UniqueID: r.GetAddress(), Event: name, CTY: "application/mmm/object"},
+		Header: dare.Header{EnvelopeID: address},
+		Meta:   &dare.ContentMeta{UniqueID: address, Event: name, CTY: "application/mmm/object"},
 	})
 	if err != nil {
 		return Entry{}, mesh.E(op, mesh.Internal, err)
@@ -171,8 +186,8 @@ func accountFrame(r *shardpb.CreateAccountRequest, event Event) (Entry, error) {
 		Payload:       e.Payload,
 		Trailer:       e.Trailer,
 		PayloadDigest: e.Digest(),
-		EnvelopeID:    r.GetAddress(),
-		UniqueID:      r.GetAddress(),
+		EnvelopeID:    address,
+		UniqueID:      address,
 		Event:         event,
 	}, nil
 }

@@ -70,10 +70,15 @@ func (s *Server) Resolve(ctx context.Context, r *shardpb.ResolveRequest) (*shard
 
 // DeleteAccount implements AccountsService. That the ticket is fresh is the gateway's to know.
 func (s *Server) DeleteAccount(ctx context.Context, r *shardpb.DeleteAccountRequest) (*shardpb.DeleteAccountResponse, error) {
-	err := s.store.Delete(ctx, Deletion{
-		Partition: shardmap.Of(r.GetAccount()),
-		Account:   r.GetAccount(),
-		Caller:    callerOf(r.GetCaller()),
+	frame, err := deletionFrame(r.GetAccount())
+	if err != nil {
+		return nil, err
+	}
+	err = s.store.Delete(ctx, Deletion{
+		Partition:    shardmap.Of(r.GetAccount()),
+		Account:      r.GetAccount(),
+		Caller:       callerOf(r.GetCaller()),
+		AccountFrame: frame,
 	})
 	if err != nil {
 		return nil, err

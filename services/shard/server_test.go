@@ -29,12 +29,14 @@ type world struct {
 	*testing.T
 	server  *shard.Server
 	store   shard.Store
+	path    string // of the store
 	service *keys.PrivateKey
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "s00.db"))
+	path := filepath.Join(t.TempDir(), "s00.db")
+	store, err := sqlite.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +48,7 @@ func newWorld(t *testing.T) *world {
 	if err := store.SetPartitions(t.Context(), 0, shardmap.Partitions-1, shard.PartitionOpen, 1); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{T: t, store: store, service: generate(t, keys.X448)}
+	w := &world{T: t, store: store, path: path, service: generate(t, keys.X448)}
 	w.server, err = shard.NewServer(shard.Config{
 		Name:  "s00",
 		Store: store,

@@ -46,8 +46,9 @@ type Store interface {
 	// mesh.TicketExpired, and the caller is a current device with Admin, else mesh.NotAuthorized.
 	Create(ctx context.Context, c Creation) (*Created, error)
 
-	// Delete turns the account into a tombstone: state Deleted, epoch + 1. It needs the Admin right. Repeated by a device of
-	// the tombstone with that right it succeeds and changes nothing; the epoch does not count then.
+	// Delete turns the account into a tombstone: state Deleted, epoch + 1, AccountFrame in mmms_Account of the partition. It
+	// needs the Admin right. Repeated by a device of the tombstone with that right it succeeds and changes and appends nothing;
+	// the epoch does not count then.
 	Delete(ctx context.Context, d Deletion) error
 
 	// Status reads the state of containers, in one snapshot. Names that do not exist and those that the device may not read
@@ -284,9 +285,10 @@ type Created struct {
 
 // Deletion asks for a tombstone.
 type Deletion struct {
-	Partition uint16
-	Account   string
-	Caller    Caller
+	Partition    uint16
+	Account      string
+	Caller       Caller
+	AccountFrame Entry // Delete of the account's entry in mmms_Account
 }
 
 // StatusQuery asks for container states.

@@ -265,6 +265,26 @@ var accountCases = []testCase{
 		b.ok(err)
 		b.same("signer of a tombstone", key != nil, true)
 	}},
+	{"account/catalog of the partition", func(b *bench) {
+		u := b.user("alice")
+		u.apply("a device", results(accept(2)), update(containerDevice, u.deviceEntry(shard.New, "plain", "plain", shard.DefaultGrant)))
+		c := u.creation()
+		c.ProfileUpdated, c.Fresh, c.AccountFrame = c.ProfileUpdated.Add(time.Second), true, entry("newer", "", u.address, shard.Update)
+		_, err := b.store.Create(b.ctx, c)
+		b.ok(err)
+		b.kind("without Admin", u.as("plain").delete(), mesh.NotAuthorized)
+		want := []string{"1 " + u.address + " account of " + u.address, "2 " + u.address + " newer"}
+		b.catalog("before", u.partition, want...)
+		d := u.deletion()
+		b.ok(b.store.Delete(b.ctx, d))
+		want = append(want, "3 "+u.address+" end of "+u.address)
+		b.catalog("deleted", u.partition, want...)
+		b.ok(b.store.Delete(b.ctx, d))
+		b.ok(u.delete())
+		b.catalog("once", u.partition, want...)
+		d.AccountFrame.PayloadDigest = nil
+		b.kind("no frame", b.store.Delete(b.ctx, d), mesh.Internal)
+	}},
 	{"account/epoch", func(b *bench) {
 		u := b.user("alice")
 		u.epoch = 1

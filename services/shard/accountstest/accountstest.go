@@ -9,6 +9,7 @@ import (
 	"crypto/sha512"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"testing"
 	"time"
@@ -20,15 +21,23 @@ import (
 	"github.com/mathmesh/meshd/services/shard"
 )
 
-// Run runs the suite. Each case opens a store of its own, empty, which open closes again at the end of the test.
-func Run(t *testing.T, open func(*testing.T) shard.Store) {
+// Walker reads a store's database as it lies: what no verb returns, such as mmms_Account.
+type Walker interface {
+	Walk(context.Context, func(shard.RawContainer, iter.Seq2[shard.RawFrame, error]) error) error
+	Close() error
+}
+
+// Run runs the suite. Each case opens a store of its own, empty, which open closes again at the end of the test; walk opens its
+// database beside it.
+func Run(t *testing.T, open func(*testing.T) (store shard.Store, walk func(context.Context) (Walker, error))) {
 	for _, c := range slices.Concat(fenceCases, accountCases, deviceCases, dedupCases, applyCases, spoolCases, catalogCases,
 		treeCases, readCases, concurrencyCases, modelCases) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 			t.Cleanup(cancel)
-			b := &bench{T: t, ctx: ctx, store: open(t)}
+			b := &bench{T: t, ctx: ctx}
+			b.store, b.walk = open(t)
 			b.ok(b.store.SetPartitions(ctx, 0, shardmap.Partitions-1, shard.PartitionOpen, 1))
 			c.run(b)
 		})
@@ -45,6 +54,7 @@ type bench struct {
 	*testing.T
 	ctx   context.Context
 	store shard.Store
+	walk  func(context.Context) (Walker, error)
 	made  int
 }
 
@@ -282,7 +292,38 @@ func (u *user) check(right shard.Right) error {
 }
 
 func (u *user) delete() error {
-	return u.b.store.Delete(u.b.ctx, shard.Deletion{Partition: u.partition, Account: u.address, Caller: u.caller()})
+	return u.b.store.Delete(u.b.ctx, u.deletion())
+}
+
+func (u *user) deletion() shard.Deletion {
+	return shard.Deletion{
+		Partition: u.partition, Account: u.address, Caller: u.caller(),
+		AccountFrame: entry("end of "+u.address, "", u.address, shard.Delete),
+	}
+}
+
+// catalog wants the events and payloads of mmms_Account of a partition, frame 0 left out.
+func (b *bench) catalog(what string, partition uint16, want ...string) {
+	b.Helper()
+	w, err := b.walk(b.ctx)
+	b.ok(err)
+	defer func() { b.ok(w.Close()) }()
+	var got []string
+	b.ok(w.Walk(b.ctx, func(c shard.RawContainer, frames iter.Seq2[shard.RawFrame, error]) error {
+		if c.Partition != partition || c.Account != 0 || c.Name != "mmms_Account" {
+			return nil
+		}
+		for f, err := range frames {
+			if err != nil {
+				return err
+			}
+			if f.Index > 0 {
+				got = append(got, fmt.Sprintf("%d %s %s", f.Event, f.UniqueID, f.Payload))
+			}
+		}
+		return nil
+	}))
+	b.same(what, got, want)
 }
 
 func ptr[T any](v T) *T { return &v }

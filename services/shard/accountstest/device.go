@@ -176,7 +176,8 @@ var dedupCases = []testCase{
 		other.Caller.RequestDigest = make([]byte, 32)
 		_, err := b.store.Apply(b.ctx, other)
 		b.kind("other digest", err, mesh.Conflict)
-		d := shard.Deletion{Partition: u.partition, Account: u.address, Caller: other.Caller}
+		d := u.deletion()
+		d.Caller = other.Caller
 		b.kind("other verb", b.store.Delete(b.ctx, d), mesh.Conflict)
 		c := u.creation()
 		c.Caller = other.Caller
@@ -230,7 +231,7 @@ var dedupCases = []testCase{
 	}},
 	{"dedup/delete", func(b *bench) {
 		u := b.user("alice")
-		d := shard.Deletion{Partition: u.partition, Account: u.address, Caller: u.caller()}
+		d := u.deletion()
 		for range 2 {
 			b.ok(b.store.Delete(b.ctx, d))
 		}

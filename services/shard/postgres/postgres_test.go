@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"os"
 	"testing"
 
@@ -15,7 +16,12 @@ func TestMain(m *testing.M) { os.Exit(server.Main(m)) }
 
 func open(t testing.TB) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), server.Database(t))
+	return openURL(t, server.Database(t))
+}
+
+func openURL(t testing.TB, url string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,5 +34,9 @@ func open(t testing.TB) *Store {
 }
 
 func TestConformance(t *testing.T) {
-	accountstest.Run(t, func(t *testing.T) shard.Store { return open(t) })
+	accountstest.Run(t, func(t *testing.T) (shard.Store, func(context.Context) (accountstest.Walker, error)) {
+		url := server.Database(t)
+		walk := func(ctx context.Context) (accountstest.Walker, error) { return OpenWalker(ctx, url) }
+		return openURL(t, url), walk
+	})
 }

@@ -32,7 +32,7 @@ func call(columns, function string, n int) string {
 const (
 	applyArgs  = 9 + 26
 	createArgs = 24 + 26
-	deleteArgs = 7
+	deleteArgs = 7 + 9
 )
 
 // applySQL is call("o_fault, o_detail, o_outcome", "mesh_apply", applyArgs), which each Upload would make anew.
@@ -90,14 +90,13 @@ func (s *Store) do(ctx context.Context, op string, partition uint16, address, st
 // Create binds an address (shard.Store).
 func (s *Store) Create(ctx context.Context, c shard.Creation) (*shard.Created, error) {
 	const op = "shard.Create"
-	f := &c.AccountFrame
-	if err := rule.Check(c.Partition, c.Updates, []shard.Entry{*f}); err != nil {
+	if err := rule.Check(c.Partition, c.Updates, []shard.Entry{c.AccountFrame}); err != nil {
 		return nil, mesh.E(op, mesh.Internal, err)
 	}
 	args := make([]any, 0, createArgs)
 	args = append(args, int16(c.Partition), c.Address, c.ProfileUDF, c.MeshUDF, c.ProfileUpdated.UTC(), c.ProfileMesh, c.ProfileAccount,
-		int16(c.State), c.Redirect, c.Fresh, c.OnlyExisting, int64(c.Caller.Epoch), c.Caller.AuthKID, rule.DedupKey(&c.Caller), notNil(c.Caller.RequestDigest),
-		f.EnvelopeID, f.UniqueID, int16(f.Event), f.MessageType, f.DigestWritten, f.PayloadDigest, notNil(f.Header), orNil(f.Trailer), notNil(f.Payload))
+		int16(c.State), c.Redirect, c.Fresh, c.OnlyExisting, int64(c.Caller.Epoch), c.Caller.AuthKID, rule.DedupKey(&c.Caller), notNil(c.Caller.RequestDigest))
+	args = append(args, accountFrame(&c.AccountFrame)...)
 	args = append(args, makeArrays(c.Updates, nil).list()...)
 	outcome, err := s.do(ctx, op, c.Partition, c.Address, call("o_fault, o_detail, o_outcome", "mesh_create", createArgs), args)
 	if err != nil {
@@ -113,10 +112,20 @@ func (s *Store) Create(ctx context.Context, c shard.Creation) (*shard.Created, e
 
 // Delete makes a tombstone (shard.Store).
 func (s *Store) Delete(ctx context.Context, d shard.Deletion) error {
+	const op = "shard.Delete"
+	if err := rule.Check(d.Partition, nil, []shard.Entry{d.AccountFrame}); err != nil {
+		return mesh.E(op, mesh.Internal, err)
+	}
 	c := &d.Caller
-	_, err := s.do(ctx, "shard.Delete", d.Partition, d.Account, call("o_fault, o_detail, NULL::bigint[]", "mesh_delete", deleteArgs),
-		[]any{int16(d.Partition), text(d.Account), text(c.ProfileUDF), int64(c.Epoch), text(c.AuthKID), rule.DedupKey(c), notNil(c.RequestDigest)})
+	args := []any{int16(d.Partition), text(d.Account), text(c.ProfileUDF), int64(c.Epoch), text(c.AuthKID), rule.DedupKey(c), notNil(c.RequestDigest)}
+	_, err := s.do(ctx, op, d.Partition, d.Account, call("o_fault, o_detail, NULL::bigint[]", "mesh_delete", deleteArgs),
+		append(args, accountFrame(&d.AccountFrame)...))
 	return err
+}
+
+// accountFrame is an entry of mmms_Account as the functions' a_… parameters.
+func accountFrame(f *shard.Entry) []any {
+	return []any{f.EnvelopeID, f.UniqueID, int16(f.Event), f.MessageType, f.DigestWritten, f.PayloadDigest, notNil(f.Header), orNil(f.Trailer), notNil(f.Payload)}
 }
 
 // SetPartitions changes or creates partitions (shard.Store).

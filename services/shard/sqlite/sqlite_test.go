@@ -12,8 +12,9 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	accountstest.Run(t, func(t *testing.T) shard.Store {
-		s, err := Open(t.Context(), filepath.Join(t.TempDir(), "shard.db"))
+	accountstest.Run(t, func(t *testing.T) (shard.Store, func(context.Context) (accountstest.Walker, error)) {
+		path := filepath.Join(t.TempDir(), "shard.db")
+		s, err := Open(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -22,7 +23,7 @@ func TestConformance(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		return s
+		return s, func(context.Context) (accountstest.Walker, error) { return OpenWalker(path) }
 	})
 }
 

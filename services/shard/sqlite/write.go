@@ -84,12 +84,12 @@ func (s *Store) again(ctx context.Context, tx *sql.Tx, op string, a *account, c 
 		WHERE partition = ? AND account = ?`, c.ProfileUpdated.UnixMilli(), c.ProfileMesh, c.ProfileAccount, c.Partition, a.Number); err != nil {
 		return err
 	}
-	return s.list(ctx, tx, c)
+	return s.list(ctx, tx, c.Partition, &c.AccountFrame)
 }
 
 // list appends the account's frame to the account catalog of the partition.
-func (s *Store) list(ctx context.Context, tx *sql.Tx, c *shard.Creation) error {
-	_, _, err := s.append(ctx, tx, c.Partition, 0, &shard.ContainerUpdate{Container: rule.Accounts, Entries: []shard.Entry{c.AccountFrame}}, anyEvent)
+func (s *Store) list(ctx context.Context, tx *sql.Tx, partition uint16, frame *shard.Entry) error {
+	_, _, err := s.append(ctx, tx, partition, 0, &shard.ContainerUpdate{Container: rule.Accounts, Entries: []shard.Entry{*frame}}, anyEvent)
 	return err
 }
 
@@ -105,7 +105,7 @@ func (s *Store) create(ctx context.Context, tx *sql.Tx, op string, c *shard.Crea
 		c.ProfileMesh, c.ProfileAccount, c.Redirect, c.Caller.AuthKID, s.now().Unix()); err != nil {
 		return nil, err
 	}
-	if err := s.list(ctx, tx, c); err != nil {
+	if err := s.list(ctx, tx, c.Partition, &c.AccountFrame); err != nil {
 		return nil, err
 	}
 	if c.Redirect != "" {
@@ -130,6 +130,9 @@ func (s *Store) create(ctx context.Context, tx *sql.Tx, op string, c *shard.Crea
 // Delete makes a tombstone (shard.Store).
 func (s *Store) Delete(ctx context.Context, d shard.Deletion) error {
 	const op = "shard.Delete"
+	if err := rule.Check(d.Partition, nil, []shard.Entry{d.AccountFrame}); err != nil {
+		return mesh.E(op, mesh.Internal, err)
+	}
 	return s.write(ctx, op, func(tx *sql.Tx) error {
 		a, device, err := enter(ctx, tx, op, d.Partition, d.Account, &d.Caller, tombstones)
 		switch {
@@ -144,6 +147,9 @@ func (s *Store) Delete(ctx context.Context, d shard.Deletion) error {
 		if a.State != shard.Deleted {
 			if _, err := tx.ExecContext(ctx, `UPDATE account SET state = ?, epoch = epoch + 1, deleted = ? WHERE partition = ? AND account = ?`,
 				shard.Deleted, s.now().Unix(), d.Partition, a.Number); err != nil {
+				return err
+			}
+			if err := s.list(ctx, tx, d.Partition, &d.AccountFrame); err != nil {
 				return err
 			}
 		}

@@ -5,7 +5,7 @@
 --
 -- The functions are VOLATILE under READ COMMITTED: each statement in them has a snapshot of its own. That is what makes the fence
 -- and the account's lock count: whatever is read after the statement that took the lock is as the last holder left it.
--- Locks are taken in one order: fence of the partition (shared), account (by its address), row of the partition (creation only).
+-- Locks are taken in one order: fence of the partition (shared), account (by its address), row of the partition (creation and deletion only).
 -- One account's writers therefore wait for each other, and no two of them can block crosswise, whatever containers they name.
 
 -- +goose Up
@@ -500,8 +500,9 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
--- mesh_delete makes a tombstone.
+-- mesh_delete makes a tombstone. a_…: the entry of mmms_Account.
 CREATE FUNCTION mesh_delete(p_partition smallint, p_address text, p_profile text, p_epoch bigint, p_kid text, p_key bytea, p_request bytea,
+	a_envelope text, a_unique text, a_event smallint, a_type text, a_written boolean, a_digest bytea, a_header bytea, a_trailer bytea, a_payload bytea,
 	OUT o_fault text, OUT o_detail text)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -528,6 +529,11 @@ BEGIN
 	END IF;
 	UPDATE account a SET state = 4, epoch = a.epoch + 1, deleted = clock_timestamp()
 		WHERE a.partition = p_partition AND a.account = v_in.o_account AND a.state <> 4;
+	IF FOUND THEN
+		PERFORM FROM partition p WHERE p.partition = p_partition FOR NO KEY UPDATE; -- one writer of mmms_Account
+		PERFORM mesh_append(p_partition, 0, 'mmms_Account', 2::smallint, NULL, NULL, false, ARRAY[a_envelope], ARRAY[a_unique], ARRAY[a_event],
+			ARRAY[a_type], ARRAY[a_written], ARRAY[a_digest], ARRAY[a_header], ARRAY[a_trailer], ARRAY[a_payload]);
+	END IF;
 	PERFORM mesh_remember(p_partition, v_slot, p_key, p_request, '{}');
 END $$;
 -- +goose StatementEnd
