@@ -8,6 +8,9 @@ MODULES := pkg proto services cli
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export GOTOOLCHAIN := local
+# One set of flags for binaries, tests and tools, so that nothing is compiled twice; no C anywhere.
+export CGO_ENABLED := 0
+export GOFLAGS := -trimpath -buildvcs=false
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo dev test test-race lint generate generate-check bench e2e e2e-compose fuzz postgres image clean
@@ -17,7 +20,7 @@ help: ## say what can be made
 
 build: ## build meshd, meshctl, meshbench, meshkey and mesh into .build
 	@mkdir -p $(BUILD)
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./services/cmd/... ./pkg/cmd/meshkey ./cli/cmd/mesh
+	go build -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./services/cmd/... ./pkg/cmd/meshkey ./cli/cmd/mesh
 
 demo: build ## run the main job: two providers, two people, real files; exits non-zero at the first thing that is wrong
 	go run ./services/e2e/demo -bin $(BUILD) -store $${DEMO_STORE:-sqlite}
@@ -31,7 +34,7 @@ test: postgres ## all tests, against a private temporary PostgreSQL and embedded
 	@for m in $(MODULES); do (cd $$m && GOWORK=off go build ./...) || exit 1; done
 
 test-race: postgres ## the same under the race detector
-	go test -race $(addprefix ./,$(addsuffix /...,$(MODULES)))
+	CGO_ENABLED=1 go test -race $(addprefix ./,$(addsuffix /...,$(MODULES)))
 
 lint: $(TOOLS)/golangci-lint ## golangci-lint (with the dependency rules) in each module, buf lint
 	@for m in $(MODULES); do echo "lint $$m"; (cd $$m && $(TOOLS)/golangci-lint run --config $(ROOT)/.golangci.yml ./...) || exit 1; done
@@ -40,8 +43,9 @@ lint: $(TOOLS)/golangci-lint ## golangci-lint (with the dependency rules) in eac
 generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## regenerate the code of proto/
 	cd proto && PATH=$(TOOLS):$$PATH $(TOOLS)/buf generate
 
-generate-check: $(TOOLS)/buf ## buf lint, and buf breaking against the last tag or main
+generate-check: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## buf lint, buf breaking against the last tag or main, generated code as committed
 	cd proto && $(TOOLS)/buf lint
+	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; cd proto && PATH=$(TOOLS):$$PATH $(TOOLS)/buf generate -o "$$tmp" && diff -r -x '*.proto' "$$tmp/mesh" mesh || { echo 'generated code is not that of the .proto files: make generate' >&2; exit 1; }
 	@base=$$(git describe --tags --abbrev=0 2>/dev/null || git rev-parse -q --verify origin/main || git rev-parse HEAD); \
 	 if git cat-file -e $$base:proto/buf.yaml 2>/dev/null; then cd proto && $(TOOLS)/buf breaking --against "$(ROOT)/.git#ref=$$base,subdir=proto"; fi
 
@@ -66,7 +70,7 @@ fuzz: ## each fuzz target for FUZZTIME (10 s)
 
 postgres: ## PostgreSQL's binaries, from Debian's packages when there are none
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || [ -n "$${MESH_TEST_POSTGRES:-}" ] || \
-	 { command -v apt-get >/dev/null && $$([ $$(id -u) = 0 ] || echo sudo) apt-get install -y -qq --no-install-recommends postgresql >/dev/null; } || \
+	 { command -v apt-get >/dev/null && sudo=$$([ $$(id -u) = 0 ] || echo sudo) && $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends postgresql >/dev/null; } || \
 	 { echo 'no PostgreSQL here: install its server, or name one with MESH_TEST_POSTGRES' >&2; exit 1; }
 
 clean: ## remove what was built
@@ -75,10 +79,10 @@ clean: ## remove what was built
 # --- tools: NAME is built from the module tools/NAME, at the version that its go.mod pins.
 define tool
 $(TOOLS)/$(1): tools/$(2)/go.mod
-	@mkdir -p $(TOOLS); echo "building $(1)"; cd tools/$(2) && $(5) GOWORK=off go build -ldflags '-s -w $(4)' -o $$@ $(3)
+	@mkdir -p $(TOOLS); echo "building $(1)"; cd tools/$(2) && GOWORK=off go build -ldflags '-s -w $(4)' -o $$@ $(3)
 endef
 $(eval $(call tool,golangci-lint,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint))
 $(eval $(call tool,buf,buf,github.com/bufbuild/buf/cmd/buf))
 $(eval $(call tool,protoc-gen-go,protoc,google.golang.org/protobuf/cmd/protoc-gen-go))
 $(eval $(call tool,protoc-gen-go-grpc,protoc,google.golang.org/grpc/cmd/protoc-gen-go-grpc))
-$(eval $(call tool,docker-compose,compose,github.com/docker/compose/v2/cmd,-X github.com/docker/compose/v2/internal.Version=v2.40.3,CGO_ENABLED=0))
+$(eval $(call tool,docker-compose,compose,github.com/docker/compose/v2/cmd,-X github.com/docker/compose/v2/internal.Version=v2.40.3))
