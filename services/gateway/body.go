@@ -15,6 +15,7 @@ const (
 	maxBody = 8 << 20 // of any transaction
 
 	firstBuffer = 16 << 10 // an Upload of 1 KiB is 4 KiB sealed
+	trustBuffer = 64 << 10 // what a length that was only announced gets: the rest has to come first
 	keepBuffer  = 1 << 20  // larger buffers are not kept: they would stay for ever
 )
 
@@ -83,7 +84,11 @@ func (b *bodies) fill(r io.Reader, length int64) ([]byte, error) {
 			if len(buf) > maxBody {
 				return buf, errTooLong
 			}
-			grown := b.reserve(min(2*cap(buf), maxBody+1))
+			want := min(2*cap(buf), maxBody+1)
+			if announced := int(length) + 1; announced > cap(buf) {
+				want = min(want, announced)
+			}
+			grown := b.reserve(want)
 			if grown == nil {
 				return buf, errBusy
 			}
@@ -104,11 +109,12 @@ func (b *bodies) fill(r io.Reader, length int64) ([]byte, error) {
 	}
 }
 
-// buffer returns an empty buffer for a body of this length: one octet more, to see its end without growing.
+// buffer returns an empty buffer for a body of this length: one octet more, to see its end without growing. A long one
+// grows with what comes: else sixteen heads that announce the largest body would use up the budget, and cost nothing.
 func (b *bodies) buffer(length int64) []byte {
 	want := firstBuffer
 	if length >= firstBuffer {
-		want = int(length) + 1
+		want = int(min(length+1, trustBuffer))
 	}
 	if want <= keepBuffer {
 		if p, ok := b.pool.Get().(*[]byte); ok {

@@ -161,6 +161,33 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// Lengths that are announced and do not come leave the memory to others.
+func TestAnnouncedBodies(t *testing.T) {
+	g := newLonely(t, func(c *Config) { c.Now = time.Now })
+	address := serving(t, g, g.CleartextServer())
+	head := "POST /.well-known/mmm HTTP/1.1\r\nHost: " + domainName + "\r\n"
+	const many = 64
+	for range many {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := fmt.Fprintf(conn, "%sContent-Length: %d\r\n\r\n[", head, maxBody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for end := time.Now().Add(time.Second); g.bodies.used.Load() < many*firstBuffer && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	if used := g.bodies.used.Load(); used == 0 || used > many*trustBuffer {
+		t.Errorf("%d octets for %d bodies that have not come, want at most %d", used, many, many*trustBuffer)
+	}
+	if resp, body := raw(t, address, head+fmt.Sprintf("Connection: close\r\nContent-Length: %d\r\n\r\n%s", len(draftHello), draftHello)); resp.StatusCode != 201 {
+		t.Errorf("beside them: HTTP %d %s", resp.StatusCode, body)
+	}
+}
+
 // serving runs a gateway's server on loopback.
 func serving(t *testing.T, g *lonely, s *Server) string {
 	t.Helper()
