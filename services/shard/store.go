@@ -9,7 +9,8 @@ import (
 //
 // Common contract. Every writing verb takes the fence of its partition first (docs/design.md, Partitions): a partition
 // that is not open gives mesh.WrongShard (moved or unknown) or mesh.Overloaded (frozen); a reading verb is refused by a moved
-// or unknown partition only. Then, in the same transaction and in this order:
+// or unknown partition only. The inner error of WrongShard is a shardmap.Stale: the epoch that the partition has seen, of an
+// unknown one that of Epoch. Then, in the same transaction and in this order:
 //
 //   - the account: absent or deleted: mesh.UnknownAccount; pending: mesh.AccountPending; redirect record: mesh.Redirect with
 //     the first address as text; blocked: mesh.NotAuthorized, but for Status and Read; Caller.ProfileUDF given and not the

@@ -3,7 +3,6 @@ package rpc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -12,13 +11,8 @@ import (
 
 	"github.com/mathmesh/meshd/pkg/mesh"
 	faultpb "github.com/mathmesh/meshd/proto/mesh/fault/v1"
+	"github.com/mathmesh/meshd/services/internal/shardmap"
 )
-
-// StaleMap is the inner error of a mesh.WrongShard that knows its epoch: it crosses the wire.
-type StaleMap struct{ Epoch uint64 }
-
-// Error implements error.
-func (s StaleMap) Error() string { return fmt.Sprintf("the shard knows map epoch %d", s.Epoch) }
 
 // RetryAfter is the inner error of a mesh.RateLimited or mesh.Overloaded that knows when to try again: it crosses the wire.
 type RetryAfter time.Duration
@@ -26,7 +20,8 @@ type RetryAfter time.Duration
 // Error implements error.
 func (r RetryAfter) Error() string { return "try again in " + time.Duration(r).String() }
 
-// ToStatus makes the gRPC error of a mesh.Error: a status whose only detail is a Fault, no inner text. A gRPC status
+// ToStatus makes the gRPC error of a mesh.Error: a status whose only detail is a Fault, no inner text. The epoch of a
+// shardmap.Stale and the time of a RetryAfter cross the wire. A gRPC status
 // stays what it is; an error of neither kind is Internal.
 func ToStatus(err error) error {
 	if err == nil {
@@ -43,7 +38,7 @@ func ToStatus(err error) error {
 		}
 	}
 	fault := &faultpb.Fault{Kind: wireName(e.Kind), Op: e.Op}
-	var stale StaleMap
+	var stale shardmap.Stale
 	if errors.As(e.Err, &stale) {
 		fault.Epoch = stale.Epoch
 	}
@@ -98,7 +93,7 @@ func inner(fault *faultpb.Fault) error {
 	case fault.GetTarget() != "":
 		return errors.New(fault.GetTarget())
 	case fault.GetEpoch() != 0:
-		return StaleMap{Epoch: fault.GetEpoch()}
+		return shardmap.Stale{Epoch: fault.GetEpoch()}
 	case fault.GetRetryAfter() != nil:
 		return RetryAfter(fault.GetRetryAfter().AsDuration())
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mathmesh/meshd/pkg/mesh"
 	"github.com/mathmesh/meshd/services/internal/rpc"
+	"github.com/mathmesh/meshd/services/internal/shardmap"
 )
 
 func TestFaultRoundTrip(t *testing.T) {
@@ -40,8 +41,8 @@ func TestFaultDetails(t *testing.T) {
 	if !errors.As(back, &e) || e.Err == nil || e.Err.Error() != "alice@alpha.example" {
 		t.Errorf("redirect target lost: %v", back)
 	}
-	var stale rpc.StaleMap
-	back = rpc.FromStatus("", rpc.ToStatus(mesh.E("op", mesh.WrongShard, rpc.StaleMap{Epoch: 7})))
+	var stale shardmap.Stale
+	back = rpc.FromStatus("", rpc.ToStatus(mesh.E("op", mesh.WrongShard, shardmap.Stale{Epoch: 7})))
 	if !errors.As(back, &stale) || stale.Epoch != 7 {
 		t.Errorf("epoch lost: %v", back)
 	}

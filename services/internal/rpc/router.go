@@ -17,7 +17,7 @@ import (
 // the retry after a WrongShard.
 const callTimeout = 10 * time.Second
 
-// Router finds the shard of an account and calls it; WrongShard refreshes the map and is tried once more.
+// Router finds the shard of an account and calls it; a WrongShard refreshes the map, and a newer one is tried once.
 type Router struct {
 	source shardmap.Source
 	dial   func(target string) (*grpc.ClientConn, error)
@@ -53,18 +53,22 @@ func (r *Router) call(ctx context.Context, op string, partition uint16, f func(c
 		ctx, cancel = context.WithTimeout(ctx, callTimeout)
 		defer cancel()
 	}
-	err := r.once(ctx, op, partition, f)
+	m := r.source.Map()
+	err := r.once(ctx, op, m, partition, f)
 	if mesh.KindOf(err) != mesh.WrongShard {
 		return err
 	}
 	if refreshErr := r.source.Refresh(); refreshErr != nil {
 		return mesh.E(op, mesh.WrongShard, errors.Join(err, refreshErr))
 	}
-	return r.once(ctx, op, partition, f)
+	newer := r.source.Map()
+	if newer.Epoch <= m.Epoch {
+		return err // the same shard would say the same again
+	}
+	return r.once(ctx, op, newer, partition, f)
 }
 
-func (r *Router) once(ctx context.Context, op string, partition uint16, f func(context.Context, *grpc.ClientConn) error) error {
-	m := r.source.Map()
+func (r *Router) once(ctx context.Context, op string, m *shardmap.Map, partition uint16, f func(context.Context, *grpc.ClientConn) error) error {
 	shard, ok := m.Lookup(partition)
 	if !ok {
 		return mesh.Errorf(op, mesh.Internal, "partition %d is not in the map", partition)

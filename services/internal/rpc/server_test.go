@@ -368,7 +368,7 @@ func (s *source) Refresh() error     { s.refreshed++; return nil }
 func TestRouterFollowsTheMap(t *testing.T) {
 	ca := newCA(t)
 	moved := start(t, ca, identity(t, ca, rpc.Shard), accounts{resolve: func(context.Context) error {
-		return mesh.E("shard.Resolve", mesh.WrongShard, rpc.StaleMap{Epoch: 2})
+		return mesh.E("shard.Resolve", mesh.WrongShard, shardmap.Stale{Epoch: 2})
 	}})
 	right := start(t, ca, identity(t, ca, rpc.Shard), accounts{resolve: func(context.Context) error { return nil }})
 	gateway := identity(t, ca, rpc.Gateway)
@@ -400,8 +400,16 @@ func TestRouterFollowsTheMap(t *testing.T) {
 	src = &source{maps: []*shardmap.Map{shardmap.Even(1, moved.addr)}}
 	r2 := rpc.NewRouter(src, dialer)
 	defer r2.Close()
-	if n, err := resolve(r2); mesh.KindOf(err) != mesh.WrongShard || n != 2 {
-		t.Errorf("a map that stays stale: %d calls, %v; want 2, WrongShard", n, err)
+	if n, err := resolve(r2); mesh.KindOf(err) != mesh.WrongShard || n != 1 || src.refreshed != 1 {
+		t.Errorf("a map that stays stale: %d calls, %d refreshes, %v; want 1, 1, WrongShard", n, src.refreshed, err)
+	} else if stale := (shardmap.Stale{}); !errors.As(err, &stale) || stale.Epoch != 2 {
+		t.Errorf("%v does not tell the epoch of the shard", err)
+	}
+	src = &source{maps: []*shardmap.Map{shardmap.Even(1, moved.addr), shardmap.Even(2, moved.addr), shardmap.Even(3, right.addr)}}
+	r4 := rpc.NewRouter(src, dialer)
+	defer r4.Close()
+	if n, err := resolve(r4); mesh.KindOf(err) != mesh.WrongShard || n != 2 || src.refreshed != 1 {
+		t.Errorf("two maps behind: %d calls, %d refreshes, %v; want 2, 1, WrongShard", n, src.refreshed, err)
 	}
 
 	src = &source{maps: []*shardmap.Map{shardmap.Even(1, "127.0.0.1:1")}}

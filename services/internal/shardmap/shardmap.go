@@ -134,3 +134,9 @@ func (m *Map) Check() error {
 	}
 	return nil
 }
+
+// Stale is the inner error of a mesh.WrongShard: the caller's map is not the one by which the shard's partitions were set.
+type Stale struct{ Epoch uint64 } // that the shard knows, 0: none
+
+// Error implements error.
+func (s Stale) Error() string { return fmt.Sprintf("the shard knows map epoch %d", s.Epoch) }

@@ -1,6 +1,7 @@
 package accountstest
 
 import (
+	"errors"
 	"time"
 
 	"github.com/mathmesh/meshd/pkg/mesh"
@@ -8,30 +9,54 @@ import (
 	"github.com/mathmesh/meshd/services/shard"
 )
 
+// away wants every verb refused by a partition that is not here, with the epoch that the store knows.
+func (u *user) away(epoch uint64) {
+	b := u.b
+	b.Helper()
+	refused := func(what string, err error) {
+		b.Helper()
+		b.kind(what, err, mesh.WrongShard)
+		var stale shardmap.Stale
+		if !errors.As(err, &stale) || stale.Epoch != epoch {
+			b.Fatalf("%s: %v, want epoch %d", what, err, epoch)
+		}
+	}
+	_, err := b.store.Apply(b.ctx, u.application(update(containerBookmark, item("a", shard.New))))
+	refused("upload", err)
+	refused("delete", u.delete())
+	_, err = b.store.Create(b.ctx, u.creation())
+	refused("create", err)
+	refused("check", u.check(0))
+	_, err = b.store.Read(b.ctx, u.query(shard.Selection{Container: containerInbound}))
+	refused("read", err)
+	_, err = b.store.Status(b.ctx, u.statusQuery())
+	refused("status", err)
+	_, err = b.store.Resolve(b.ctx, u.partition, u.address)
+	refused("resolve", err)
+	_, err = b.store.Where(b.ctx, u.partition, u.address)
+	refused("where", err)
+	_, err = b.store.Signer(b.ctx, u.partition, u.address, "x")
+	refused("signer", err)
+}
+
 var fenceCases = []testCase{
-	{"fence/unknown partition", func(b *bench) {
+	{"fence/moved partition", func(b *bench) {
 		u := b.user("alice")
 		b.ok(b.store.SetPartitions(b.ctx, u.partition, u.partition, shard.PartitionMoved, 2))
-		u.refused("upload", mesh.WrongShard, update(containerBookmark, item("a", shard.New)))
-		b.kind("delete", u.delete(), mesh.WrongShard)
-		_, err := b.store.Create(b.ctx, u.creation())
-		b.kind("create", err, mesh.WrongShard)
-		b.kind("check", u.check(0), mesh.WrongShard)
-		_, err = b.store.Read(b.ctx, u.query(shard.Selection{Container: containerInbound}))
-		b.kind("read", err, mesh.WrongShard)
-		_, err = b.store.Status(b.ctx, u.statusQuery())
-		b.kind("status", err, mesh.WrongShard)
-		_, err = b.store.Resolve(b.ctx, u.partition, u.address)
-		b.kind("resolve", err, mesh.WrongShard)
-		_, err = b.store.Where(b.ctx, u.partition, u.address)
-		b.kind("where", err, mesh.WrongShard)
-		_, err = b.store.Signer(b.ctx, u.partition, u.address, "x")
-		b.kind("signer", err, mesh.WrongShard)
+		b.ok(b.store.SetPartitions(b.ctx, u.partition^1, u.partition^1, shard.PartitionOpen, 3))
+		u.away(2)
 		other := b.stranger("of another partition")
 		b.ok(b.store.SetPartitions(b.ctx, u.partition, u.partition, shard.PartitionOpen, 3))
 		u.apply("open again", results(accept(1)), update(containerBookmark, item("a", shard.New)))
-		_, err = b.store.Create(b.ctx, other.creation())
+		_, err := b.store.Create(b.ctx, other.creation())
 		b.ok(err)
+	}},
+	{"fence/unknown partition", func(b *bench) {
+		u := b.stranger("alice")
+		b.store, b.walk = b.open(b.T)
+		u.away(0)
+		b.ok(b.store.SetPartitions(b.ctx, u.partition^1, u.partition^1, shard.PartitionOpen, 4))
+		u.away(4)
 	}},
 	{"fence/frozen partition", func(b *bench) {
 		u := b.user("alice")

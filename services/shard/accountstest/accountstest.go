@@ -36,7 +36,7 @@ func Run(t *testing.T, open func(*testing.T) (store shard.Store, walk func(conte
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 			t.Cleanup(cancel)
-			b := &bench{T: t, ctx: ctx}
+			b := &bench{T: t, ctx: ctx, open: open}
 			b.store, b.walk = open(t)
 			b.ok(b.store.SetPartitions(ctx, 0, shardmap.Partitions-1, shard.PartitionOpen, 1))
 			c.run(b)
@@ -53,6 +53,7 @@ type testCase struct {
 type bench struct {
 	*testing.T
 	ctx   context.Context
+	open  func(*testing.T) (shard.Store, func(context.Context) (Walker, error)) // another
 	store shard.Store
 	walk  func(context.Context) (Walker, error)
 	made  int

@@ -158,7 +158,8 @@ func refuse(op, code, detail string) error {
 	case err != nil || !strings.HasPrefix(code, "MS"):
 		return mesh.Errorf(op, mesh.Internal, "code %q", code)
 	case n == 999:
-		return mesh.E(op, mesh.WrongShard, inner)
+		epoch, _ := strconv.ParseUint(detail, 10, 64)
+		return mesh.E(op, mesh.WrongShard, shardmap.Stale{Epoch: epoch})
 	case n == 31:
 		return mesh.E(op, mesh.Overloaded, inner)
 	}

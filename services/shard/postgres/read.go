@@ -87,15 +87,24 @@ func (s *Store) see(ctx context.Context, op string, partition uint16, address, k
 	if err != nil {
 		return nil, wrap(op, err)
 	}
-	return v, v.here(op)
+	if !v.here() {
+		return nil, s.stale(ctx, op, partition)
+	}
+	return v, nil
 }
 
-// here refuses a partition that is not in this database.
-func (v *seen) here(op string) error {
-	if v.partition == nil || shard.PartitionState(*v.partition) == shard.PartitionMoved {
-		return mesh.Errorf(op, mesh.WrongShard, "partition unknown or moved")
+// here says whether the partition is in this database.
+func (v *seen) here() bool {
+	return v.partition != nil && shard.PartitionState(*v.partition) != shard.PartitionMoved
+}
+
+// stale is the refusal of a partition that is not here, for the verbs that do not ask a function. It takes a trip of its own.
+func (s *Store) stale(ctx context.Context, op string, partition uint16) error {
+	var epoch string
+	if err := s.pool.QueryRow(ctx, `SELECT mesh_epoch($1)`, int16(partition)).Scan(&epoch); err != nil {
+		return wrap(op, err)
 	}
-	return nil
+	return refuse(op, "MS999", epoch)
 }
 
 // enter does the checks of a reading verb up to the device. Check stands for an act, which a blocked account may not do.
@@ -267,17 +276,18 @@ func (s *Store) Read(ctx context.Context, q shard.ReadQuery) ([]shard.Selected, 
 	b.Queue(readSQL, readArgs(&q)...)
 	b.Queue(`COMMIT`)
 	results := make([]shard.Selected, len(q.Select))
+	here := true
 	answers := s.pool.SendBatch(ctx, b)
 	err := func() error {
 		if _, err := answers.Exec(); err != nil {
 			return err
 		}
 		v, err := scanSeen(answers.QueryRow())
-		if err == nil {
-			err = v.here(op)
-		}
 		if err != nil {
 			return err
+		}
+		if here = v.here(); !here {
+			return nil
 		}
 		rights, err := v.enter(op, &q.Caller, false)
 		if err != nil {
@@ -298,6 +308,9 @@ func (s *Store) Read(ctx context.Context, q shard.ReadQuery) ([]shard.Selected, 
 	}()
 	if err := errors.Join(err, answers.Close()); err != nil {
 		return nil, wrap(op, err)
+	}
+	if !here {
+		return nil, s.stale(ctx, op, q.Partition)
 	}
 	return results, nil
 }
@@ -366,7 +379,7 @@ func (s *Store) Signer(ctx context.Context, partition uint16, address, kid strin
 		WHERE p.partition = $1`, int16(partition), text(address), text(kid)).Scan(&state, &curve, &k.Key, &current)
 	switch {
 	case none(err) || err == nil && shard.PartitionState(state) == shard.PartitionMoved:
-		return nil, mesh.Errorf(op, mesh.WrongShard, "partition unknown or moved")
+		return nil, s.stale(ctx, op, partition)
 	case err != nil:
 		return nil, wrap(op, err)
 	case curve == nil:

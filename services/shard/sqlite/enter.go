@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mathmesh/meshd/pkg/mesh"
+	"github.com/mathmesh/meshd/services/internal/shardmap"
 	"github.com/mathmesh/meshd/services/shard"
 	"github.com/mathmesh/meshd/services/shard/internal/rule"
 )
@@ -15,14 +16,17 @@ import (
 // fence refuses a partition that is not open, or, for a reader, not here.
 func fence(ctx context.Context, tx *sql.Tx, op string, partition uint16, writes bool) error {
 	var state shard.PartitionState
-	err := tx.QueryRowContext(ctx, `SELECT state FROM partition WHERE partition = ?`, partition).Scan(&state)
+	var stale shardmap.Stale
+	err := tx.QueryRowContext(ctx, `SELECT state, epoch FROM partition WHERE partition = ?`, partition).Scan(&state, &stale.Epoch)
+	if errors.Is(err, sql.ErrNoRows) {
+		state = shard.PartitionMoved
+		err = tx.QueryRowContext(ctx, `SELECT coalesce(max(epoch), 0) FROM partition`).Scan(&stale.Epoch)
+	}
 	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return mesh.Errorf(op, mesh.WrongShard, "partition %d is unknown", partition)
 	case err != nil:
 		return err
 	case state == shard.PartitionMoved:
-		return mesh.Errorf(op, mesh.WrongShard, "partition %d has moved", partition)
+		return mesh.E(op, mesh.WrongShard, stale)
 	case writes && state != shard.PartitionOpen:
 		return mesh.Errorf(op, mesh.Overloaded, "partition %d is frozen", partition)
 	}

@@ -94,6 +94,15 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
+-- mesh_epoch is the detail of a wrong shard: the newest epoch of the map that the partition has seen, or any, when it has no row.
+CREATE FUNCTION mesh_epoch(p_partition smallint) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+	RETURN coalesce((SELECT p.epoch FROM partition p WHERE p.partition = p_partition), (SELECT max(p.epoch) FROM partition p), 0)::text;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
 -- mesh_enter takes the locks and does the checks that the writing verbs of an account have in common. A tombstone is entered by
 -- deletion only (p_tombstone).
 CREATE FUNCTION mesh_enter(p_partition smallint, p_address text, p_profile text, p_epoch bigint, p_kid text, p_tombstone boolean,
@@ -115,6 +124,7 @@ BEGIN
 		WHERE p.partition = p_partition;
 	IF v_partition IS NULL OR v_partition = 3 THEN
 		o_fault := 'MS999';
+		o_detail := mesh_epoch(p_partition);
 	ELSIF v_partition <> 1 THEN
 		o_fault := 'MS031';
 	ELSIF o_account IS NULL OR (o_state = 4 AND NOT p_tombstone) THEN
@@ -564,6 +574,7 @@ BEGIN
 	SELECT p.state INTO v_partition FROM partition p WHERE p.partition = p_partition;
 	IF v_partition IS NULL OR v_partition = 3 THEN
 		o_fault := 'MS999';
+		o_detail := mesh_epoch(p_partition);
 		RETURN;
 	ELSIF v_partition <> 1 THEN
 		o_fault := 'MS031';
