@@ -6,6 +6,7 @@ import (
 
 	"github.com/mathmesh/meshd/pkg/dare"
 	"github.com/mathmesh/meshd/pkg/mesh"
+	"github.com/mathmesh/meshd/pkg/udf"
 	shardpb "github.com/mathmesh/meshd/proto/mesh/shard/v1"
 )
 
@@ -65,7 +66,7 @@ func (a *account) profileAccount(ctx context.Context) (*mesh.ProfileAccount, err
 // rights. code is the extended code of a fault. Errors are of the store.
 func (a *account) device(ctx context.Context, e *shardpb.Entry, event Event) (change *DeviceChange, code uint16, err error) {
 	if event == Delete {
-		return &DeviceChange{DeviceUDF: e.GetUniqueId(), Remove: true}, 0, nil
+		return &DeviceChange{DeviceUDF: udf.Canonical(e.GetUniqueId()), Remove: true}, 0, nil
 	}
 	envelope := &dare.Envelope{Header: e.GetHeader(), Payload: e.GetPayload(), Trailer: e.GetTrailer()}
 	plain, err := envelope.Open(a.server.keys[a.domain])
@@ -119,16 +120,16 @@ func (a *account) connected(d *mesh.CatalogedDevice) (*DeviceChange, error) {
 	if err := of(c.Connection, d.DeviceUDF); err != nil {
 		return nil, err
 	}
-	if c.SubjectUDF != "" {
-		a.subjects = append(a.subjects, d.DeviceUDF)
-	}
 	change := &DeviceChange{
-		DeviceUDF:        d.DeviceUDF,
+		DeviceUDF:        udf.Canonical(d.DeviceUDF),
 		AuthKID:          c.KeyAuthentication.KID(),
 		SignKID:          c.KeySignature.KID(),
 		SignCurve:        string(c.KeySignature.PublicParameters.Curve),
 		SignKey:          c.KeySignature.PublicParameters.Octets,
 		ConnectionDigest: mine.EnvelopedConnectionAccount.Digest(),
+	}
+	if c.SubjectUDF != "" {
+		a.subjects = append(a.subjects, change.DeviceUDF)
 	}
 	for _, right := range mesh.RightsOf(c) {
 		change.Rights |= rightOf(right)

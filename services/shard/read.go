@@ -6,6 +6,7 @@ import (
 
 	"github.com/mathmesh/meshd/pkg/dare"
 	"github.com/mathmesh/meshd/pkg/mesh"
+	"github.com/mathmesh/meshd/pkg/udf"
 	shardpb "github.com/mathmesh/meshd/proto/mesh/shard/v1"
 	"github.com/mathmesh/meshd/services/internal/shardmap"
 )
@@ -32,7 +33,7 @@ func (s *Server) Status(ctx context.Context, r *shardpb.StatusRequest) (*shardpb
 		Account:          r.GetAccount(),
 		Caller:           callerOf(r.GetCaller()),
 		RightOf:          readRight,
-		DeviceUDF:        r.GetDeviceUdf(),
+		DeviceUDF:        udf.Canonical(r.GetDeviceUdf()),
 		ConnectionDigest: r.GetConnectionDigest(),
 	}
 	for _, name := range r.GetContainers() {

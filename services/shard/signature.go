@@ -8,6 +8,7 @@ import (
 	"github.com/mathmesh/meshd/pkg/dare"
 	"github.com/mathmesh/meshd/pkg/keys"
 	"github.com/mathmesh/meshd/pkg/mesh"
+	"github.com/mathmesh/meshd/pkg/udf"
 	shardpb "github.com/mathmesh/meshd/proto/mesh/shard/v1"
 )
 
@@ -28,6 +29,7 @@ func (s *Server) checkSignatures(ctx context.Context, a *account, e *shardpb.Ent
 		return codeMessageInvalid, nil
 	}
 	for i := range list {
+		list[i].KID = udf.Canonical(list[i].KID) // one key, however it is spelt
 		key, ok, err := s.signer(ctx, a, &list[i])
 		if err != nil {
 			return 0, err

@@ -238,7 +238,7 @@ const (
 
 // DeviceChange is what an entry of mmm_Device says, read by the service (DATA §5).
 type DeviceChange struct {
-	DeviceUDF        string // ProfileDevice UDF
+	DeviceUDF        string // ProfileDevice UDF; this and the key identifiers in the spelling of udf.Canonical
 	AuthKID          string // ConnectionAccount.KeyAuthentication
 	MeshAuthKID      string // ConnectionDevice.KeyAuthentication, may be empty
 	SignKID          string // ConnectionAccount.KeySignature
