@@ -2,9 +2,13 @@ package shard_test
 
 import (
 	"iter"
+	"log/slog"
 	"testing"
 
+	"go.opentelemetry.io/otel/metric/noop"
+
 	"github.com/mathmesh/meshd/pkg/dare"
+	"github.com/mathmesh/meshd/pkg/keys"
 	"github.com/mathmesh/meshd/pkg/mesh"
 	shardpb "github.com/mathmesh/meshd/proto/mesh/shard/v1"
 	"github.com/mathmesh/meshd/services/shard"
@@ -58,5 +62,30 @@ func TestAccountCatalog(t *testing.T) {
 	}
 	if want := `{"CatalogedDelete":{"Key":"alice@alpha.example"}}`; payloads[1] != want {
 		t.Errorf("%s, want %s", payloads[1], want)
+	}
+}
+
+// A domain whose key was forgotten is a fault of ours, not a device without rights.
+func TestDomainWithoutKey(t *testing.T) {
+	w := newWorld(t)
+	admin := w.person("alice@"+domain).admit(mesh.RightAdmin, mesh.RightAll).create()
+	phone := admin.admit(mesh.RightBookmark)
+	r, err := admin.upload(mesh.CatalogDevice, phone.deviceEntry("New"))
+	w.results("admitting", r, err, "accept")
+	whole := w.server
+	w.server, err = shard.NewServer(shard.Config{
+		Name: "s00", Store: w.store, Keys: map[string]keys.Holder{"beta.example": keys.NewRing(w.service)},
+		Log: slog.New(slog.DiscardHandler), Meter: noop.NewMeterProvider(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = admin.upload(mesh.CatalogDevice, phone.deviceEntry("Update"))
+	w.kind("an entry of a domain without key", err, mesh.Internal)
+	_, err = w.server.CreateAccount(t.Context(), w.person("bob@"+domain).admit(mesh.RightAdmin).creation())
+	w.kind("an account of a domain without key", err, mesh.Internal)
+	w.server = whole
+	if !phone.has(mesh.RightBookmark) {
+		t.Error("the device lost its rights")
 	}
 }

@@ -63,13 +63,17 @@ func (a *account) profileAccount(ctx context.Context) (*mesh.ProfileAccount, err
 
 // device reads an entry of mmm_Device: what it says about the device, nil when that is nothing – the entry is not
 // encrypted to the service, or connects the device to another account: the store then has a device without keys and
-// rights. code is the extended code of a fault. Errors are of the store.
+// rights. code is the extended code of a fault. Errors are of the store, or Internal for a domain whose key is not configured.
 func (a *account) device(ctx context.Context, e *shardpb.Entry, event Event) (change *DeviceChange, code uint16, err error) {
 	if event == Delete {
 		return &DeviceChange{DeviceUDF: udf.Canonical(e.GetUniqueId()), Remove: true}, 0, nil
 	}
+	key, ok := a.server.keys[a.domain]
+	if !ok { // the entry would look like one that nobody may read, and the device lose its rights
+		return nil, 0, mesh.Errorf("shard.device", mesh.Internal, "no service encryption key of domain %q", a.domain)
+	}
 	envelope := &dare.Envelope{Header: e.GetHeader(), Payload: e.GetPayload(), Trailer: e.GetTrailer()}
-	plain, err := envelope.Open(a.server.keys[a.domain])
+	plain, err := envelope.Open(key)
 	if errors.Is(err, dare.ErrNoKey) {
 		return nil, 0, nil
 	}

@@ -18,7 +18,8 @@ import (
 type Config struct {
 	Name  string // of the shard: s00 …
 	Store Store
-	// Keys holds the service encryption key of each domain (ProfileService.KeyEncryption), to read mmm_Device.
+	// Keys holds the service encryption key of each domain (ProfileService.KeyEncryption), to read mmm_Device. Entries of other
+	// domains are refused.
 	Keys  map[string]keys.Holder
 	Log   *slog.Logger
 	Meter metric.MeterProvider
