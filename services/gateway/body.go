@@ -86,7 +86,7 @@ func (b *bodies) fill(r io.Reader, length int64) ([]byte, error) {
 			}
 			want := min(2*cap(buf), maxBody+1)
 			if announced := int(length) + 1; announced > cap(buf) {
-				want = min(want, announced)
+				want = min(16*cap(buf), announced) // in few steps, the smaller of which are kept: what is left behind is memory too
 			}
 			grown := b.reserve(want)
 			if grown == nil {

@@ -81,7 +81,7 @@ func (q *request) record(ctx context.Context, span trace.Span, a *answer) {
 	q.metrics.record(ctx, label{name, outcome(a.status), q.by.String()}, took)
 	level := slog.LevelDebug
 	switch {
-	case a.status >= 500 && mesh.KindOf(q.fault) == mesh.Internal:
+	case a.status >= 500 && q.fault != nil && mesh.KindOf(q.fault) == mesh.Internal: // without a fault it was busy
 		level = slog.LevelError
 	case a.status >= 500:
 		level = slog.LevelWarn
