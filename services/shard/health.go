@@ -6,16 +6,20 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// health answers gRPC's health protocol: a shard is healthy when it can serve its own data.
-type health struct{ store Store }
+// health answers gRPC's health protocol: a shard is healthy when it can serve its own data, and is not about to stop.
+type health struct{ *Server }
 
 // Check implements Health.
 func (h health) Check(ctx context.Context, _ *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
-	status := healthpb.HealthCheckResponse_SERVING
-	if h.store.Ping(ctx) != nil {
-		status = healthpb.HealthCheckResponse_NOT_SERVING
+	select {
+	case <-h.drained:
+		return notServing(), nil
+	default:
 	}
-	return &healthpb.HealthCheckResponse{Status: status}, nil
+	if h.store.Ping(ctx) != nil {
+		return notServing(), nil
+	}
+	return &healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_SERVING}, nil
 }
 
 // List implements Health.
@@ -24,7 +28,12 @@ func (h health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*healt
 	return &healthpb.HealthListResponse{Statuses: map[string]*healthpb.HealthCheckResponse{"": r}}, err
 }
 
-// Watch implements Health by one answer: a stream that reported changes would have to poll the database for each client.
+func notServing() *healthpb.HealthCheckResponse {
+	return &healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_NOT_SERVING}
+}
+
+// Watch implements Health by one answer and one at the end: a stream that reported changes would have to poll the database for
+// each client.
 func (h health) Watch(_ *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
 	r, err := h.Check(stream.Context(), nil)
 	if err != nil {
@@ -33,6 +42,10 @@ func (h health) Watch(_ *healthpb.HealthCheckRequest, stream healthpb.Health_Wat
 	if err := stream.Send(r); err != nil {
 		return err
 	}
-	<-stream.Context().Done()
-	return stream.Context().Err()
+	select {
+	case <-stream.Context().Done():
+		return stream.Context().Err()
+	case <-h.drained:
+		return stream.Send(notServing())
+	}
 }

@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 	"log/slog"
+	"sync"
 
 	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc"
@@ -36,11 +37,13 @@ type Server struct {
 	log     *slog.Logger
 	signers *signerCache
 	metrics *metrics
+	drained chan struct{} // closed by Drain
+	drain   sync.Once
 }
 
 // NewServer makes a Server; the Store stays the caller's to close.
 func NewServer(c Config) (*Server, error) {
-	s := &Server{name: c.Name, store: c.Store, keys: c.Keys, log: c.Log, signers: newSignerCache(signerCacheSize)}
+	s := &Server{name: c.Name, store: c.Store, keys: c.Keys, log: c.Log, signers: newSignerCache(signerCacheSize), drained: make(chan struct{})}
 	var err error
 	s.metrics, err = newMetrics(c.Meter, s)
 	return s, err
@@ -50,8 +53,11 @@ func NewServer(c Config) (*Server, error) {
 func (s *Server) Register(r grpc.ServiceRegistrar) {
 	shardpb.RegisterAccountsServiceServer(r, s)
 	shardpb.RegisterAdminServiceServer(r, s)
-	healthpb.RegisterHealthServer(r, health{s.store})
+	healthpb.RegisterHealthServer(r, health{s})
 }
+
+// Drain ends what would keep a gRPC server from a graceful stop: watchers of health, who are told NOT_SERVING. Calls go on.
+func (s *Server) Drain() { s.drain.Do(func() { close(s.drained) }) }
 
 // Resolve implements AccountsService.
 func (s *Server) Resolve(ctx context.Context, r *shardpb.ResolveRequest) (*shardpb.ResolveResponse, error) {

@@ -52,7 +52,7 @@ func StartShard(ctx context.Context, parts ShardParts) (*Shard, error) {
 		s.serveHTTP("admin", parts.Telemetry.AdminHandler(&ready), parts.Admin)
 	}
 	s.serveGRPC("shard "+parts.Name, grpcServer, parts.Listener)
-	s.onStop(func(context.Context) error { ready.Down(); return nil })
+	s.onStop(func(context.Context) error { ready.Down(); server.Drain(); return nil })
 	ready.Up()
 	return s, nil
 }
