@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -62,7 +63,7 @@ func initPartitions(ctx context.Context, c *config.Shard, m *shardmap.Map) (n in
 		if err != nil {
 			return 0, err
 		}
-		store, err := stack.OpenStore(ctx, c.Store, where)
+		store, err := stack.OpenStore(ctx, c.Store, where, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return 0, err
 		}

@@ -45,7 +45,7 @@ func runShard(ctx context.Context, c *config.Shard) error {
 	if err != nil {
 		return err
 	}
-	if parts.Store, err = stack.OpenStore(ctx, c.Store, where); err != nil {
+	if parts.Store, err = stack.OpenStore(ctx, c.Store, where, parts.Telemetry.Log); err != nil {
 		return err
 	}
 	if err := listenAll(to{"listen", c.Listen, &parts.Listener}, to{"admin_listen", c.AdminListen, &parts.Admin}); err != nil {

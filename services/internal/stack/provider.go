@@ -164,7 +164,7 @@ func (p *provider) startShard(ctx context.Context, s shardmap.Shard, database st
 	if err != nil {
 		return nil, err
 	}
-	store, err := OpenStore(ctx, p.store, database)
+	store, err := OpenStore(ctx, p.store, database, tel.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/mathmesh/meshd/services/internal/fsck"
 	"github.com/mathmesh/meshd/services/internal/shardmap"
@@ -17,13 +18,13 @@ const (
 	Postgres = "postgres"
 )
 
-// OpenStore opens the database of a shard: where is the path of a SQLite file or a PostgreSQL URL.
-func OpenStore(ctx context.Context, store, where string) (shard.Store, error) {
+// OpenStore opens the database of a shard: where is the path of a SQLite file or a PostgreSQL URL. Faults of its upkeep go to log.
+func OpenStore(ctx context.Context, store, where string, log *slog.Logger) (shard.Store, error) {
 	switch store {
 	case SQLite:
 		return sqlite.Open(ctx, where)
 	case Postgres:
-		return postgres.Open(ctx, where)
+		return postgres.Open(ctx, where, postgres.Log(log))
 	}
 	return nil, fmt.Errorf("store %q: want sqlite or postgres", store)
 }

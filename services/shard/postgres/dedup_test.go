@@ -1,6 +1,9 @@
 package postgres
 
 import (
+	"bytes"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/mathmesh/meshd/services/shard"
@@ -47,6 +50,41 @@ func TestDedupSlots(t *testing.T) {
 		t.Error("an outcome of an hour ago counts")
 	}
 	exec(t, conn, `SELECT mesh_remember(1::smallint, 115, $1, $2, '{}')`, key(111), digest)
+}
+
+// A sweep that fails is told.
+func TestSweepFault(t *testing.T) {
+	url := server.Database(t)
+	var log bytes.Buffer
+	s, err := Open(t.Context(), url, Log(slog.New(slog.NewTextHandler(&log, nil))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	conn := connect(t, url)
+	for ring := range 4 {
+		exec(t, conn, `INSERT INTO request_dedup (partition, ring, slot, key, digest, outcome) VALUES (1, $1, 1, '', '', '{}')`, ring)
+	}
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE request_dedup IN ACCESS SHARE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	s.sweepOnce(t.Context())
+	if n := strings.Count(log.String(), "deduplication table not emptied"); n != 1 {
+		t.Errorf("%d lines of a failed sweep: %s", n, log.String())
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	log.Reset()
+	s.sweepOnce(t.Context())
+	var rows int
+	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM request_dedup`).Scan(&rows); err != nil || rows != 3 || log.Len() > 0 {
+		t.Errorf("%d rows, %v, %q, want 3", rows, err, log.String())
+	}
 }
 
 // A request just before a boundary is known just after it.

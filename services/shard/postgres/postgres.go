@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strconv"
 	"strings"
@@ -45,13 +46,20 @@ var _ shard.Store = (*Store)(nil)
 type Store struct {
 	pool  *pgxpool.Pool
 	busy  busy
+	log   *slog.Logger
 	stop  context.CancelFunc
 	swept sync.WaitGroup
 }
 
+// Option changes what Open makes.
+type Option func(*Store)
+
+// Log tells where faults go that no caller hears of; without it they go nowhere.
+func Log(log *slog.Logger) Option { return func(s *Store) { s.log = log } }
+
 // Open connects to the database of url (a PostgreSQL URL; pool_max_conns and its like are pgxpool's). It refuses a database of
 // another schema and one whose constants (number of partitions, their hash) are not this program's.
-func Open(ctx context.Context, url string) (*Store, error) {
+func Open(ctx context.Context, url string, options ...Option) (*Store, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, errors.New("postgres: the URL is malformed") // pgx repeats it, and it may hold a password
@@ -76,7 +84,10 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
-	s := &Store{pool: pool}
+	s := &Store{pool: pool, log: slog.New(slog.DiscardHandler)}
+	for _, option := range options {
+		option(s)
+	}
 	if err := s.check(ctx); err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("postgres: %w", err)
@@ -128,8 +139,15 @@ func (s *Store) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			_, _ = s.pool.Exec(ctx, `SELECT mesh_sweep(mesh_slot())`) // failed: the next time does as well
+			s.sweepOnce(ctx)
 		}
+	}
+}
+
+// sweepOnce may fail where the table is in use: the next time does as well. One that always fails fills the disk.
+func (s *Store) sweepOnce(ctx context.Context) {
+	if _, err := s.pool.Exec(ctx, `SELECT mesh_sweep(mesh_slot())`); err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "deduplication table not emptied", slog.Any("err", err))
 	}
 }
 
