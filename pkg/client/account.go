@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mathmesh/meshd/pkg/dare"
 	"github.com/mathmesh/meshd/pkg/jbcd"
@@ -86,10 +87,19 @@ type Account struct {
 	made     bool // by the Create that runs
 }
 
-// accountDir is the folder of an account. Local parts may hold characters that file systems give a meaning.
+// accountDir is the folder of an account. Local parts may hold characters that file systems give a meaning. Letters of
+// other scripts stay as they are: escaped, sixty of them are longer than a name of a file may be.
 func accountDir(dir, address string) string {
 	at := strings.LastIndexByte(address, '@')
-	return filepath.Join(dir, dirAccounts, url.PathEscape(address[:at])+address[at:])
+	var name strings.Builder
+	for _, r := range address[:at] {
+		if r < utf8.RuneSelf {
+			name.WriteString(url.PathEscape(string(r)))
+		} else {
+			name.WriteRune(r)
+		}
+	}
+	return filepath.Join(dir, dirAccounts, name.String()+address[at:])
 }
 
 // Open opens an account of this machine; address "" is the only or default one. It waits a little for another process

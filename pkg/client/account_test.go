@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -250,5 +251,38 @@ func TestDamagedReplica(t *testing.T) {
 	}
 	if _, err := openReplica(dir, mesh.CatalogCredential, laptop); err == nil {
 		t.Error("a damaged file was read")
+	}
+}
+
+// An address may have 64 characters of any script, and characters that a path gives a meaning.
+func TestAccountDirs(t *testing.T) {
+	c := Config{Dir: t.TempDir()}
+	var want []string
+	for _, local := range []string{"..", ".", "a+b", "q?*|<>", strings.Repeat("я", 64), strings.Repeat("字", 64)} {
+		a, err := Create(t.Context(), c, local+"@example.com", CreateOptions{Local: true})
+		if err != nil {
+			t.Fatalf("%s: %v", local, err)
+		}
+		want = append(want, a.Address())
+		if err := a.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := Open(c, a.Address()); err != nil {
+			t.Errorf("%s: %v", local, err)
+		} else if err := again.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	have, err := Accounts(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(have)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if entries, err := os.ReadDir(c.Dir); err != nil || len(entries) != 2 {
+		t.Errorf("%v %v, want accounts and default", entries, err)
 	}
 }
