@@ -6,8 +6,51 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mathmesh/meshd/pkg/mesh"
 	"github.com/mathmesh/meshd/services/shard"
 )
+
+// A pool that is busy is ready; a database that does not answer is not.
+func TestPing(t *testing.T) {
+	url := server.Database(t)
+	s, err := Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	for range s.pool.Config().MaxConns {
+		c, err := s.pool.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Release()
+	}
+	within, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	for range 2 {
+		if err := s.Ping(within); err != nil {
+			t.Fatalf("while the pool is busy: %v", err)
+		}
+	}
+	tx, err := connect(t, url).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE constant`); err != nil {
+		t.Fatal(err)
+	}
+	short, cancelled := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancelled()
+	if err := s.Ping(short); mesh.KindOf(err) != mesh.Overloaded {
+		t.Errorf("without an answer: %v, want Overloaded", err)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ping(within); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
 
 // One account whose writers wait for each other does not take the connections of all others.
 func TestBusyAccount(t *testing.T) {

@@ -45,6 +45,7 @@ var _ shard.Store = (*Store)(nil)
 // Store is one database.
 type Store struct {
 	pool  *pgxpool.Pool
+	probe *pgxpool.Pool // one connection, of Ping alone
 	busy  busy
 	log   *slog.Logger
 	stop  context.CancelFunc
@@ -84,11 +85,19 @@ func Open(ctx context.Context, url string, options ...Option) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
-	s := &Store{pool: pool, log: slog.New(slog.DiscardHandler)}
+	one := config.Copy()
+	one.MaxConns, one.MinConns, one.MinIdleConns = 1, 0, 0
+	probe, err := pgxpool.NewWithConfig(ctx, one)
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	s := &Store{pool: pool, probe: probe, log: slog.New(slog.DiscardHandler)}
 	for _, option := range options {
 		option(s)
 	}
 	if err := s.check(ctx); err != nil {
+		probe.Close()
 		pool.Close()
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
@@ -151,16 +160,18 @@ func (s *Store) sweepOnce(ctx context.Context) {
 	}
 }
 
-// Ping says whether the store can serve its own data: readiness.
+// Ping says whether the store can serve its own data: readiness. It has a connection of its own: a pool that is busy is not away,
+// and a process that is taken out for its load gives it to the next.
 func (s *Store) Ping(ctx context.Context) error {
 	var n int
-	return wrap("shard.Ping", s.pool.QueryRow(ctx, `SELECT count(*) FROM constant`).Scan(&n))
+	return wrap("shard.Ping", s.probe.QueryRow(ctx, `SELECT count(*) FROM constant`).Scan(&n))
 }
 
 // Close releases everything.
 func (s *Store) Close() error {
 	s.stop()
 	s.swept.Wait()
+	s.probe.Close()
 	s.pool.Close()
 	return nil
 }
