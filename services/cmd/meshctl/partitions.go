@@ -13,7 +13,6 @@ import (
 	"github.com/mathmesh/meshd/services/internal/config"
 	"github.com/mathmesh/meshd/services/internal/shardmap"
 	"github.com/mathmesh/meshd/services/internal/stack"
-	"github.com/mathmesh/meshd/services/shard"
 )
 
 func partitionsCommand(out *output) *cobra.Command {
@@ -68,47 +67,9 @@ func initPartitions(ctx context.Context, c *config.Shard, m *shardmap.Map) (n in
 			return 0, err
 		}
 		defer store.Close()
-		return openPartitions(ctx, store, s, m.Epoch)
+		return stack.OpenPartitions(ctx, store, s, m.Epoch)
 	}
 	return 0, mesh.Errorf("meshctl", mesh.UnknownContainer, "the map has no shard %s", c.Name)
-}
-
-func openPartitions(ctx context.Context, store shard.Store, s shardmap.Shard, epoch uint64) (n int, err error) {
-	have, err := store.Partitions(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if len(have) > 0 {
-		if !exactlyThese(have, s.Ranges) {
-			return 0, mesh.Errorf("meshctl", mesh.Conflict, "the database of %s has %d partitions already, and not those of the map", s.Name, len(have))
-		}
-		return len(have), nil
-	}
-	for _, r := range s.Ranges {
-		if err := store.SetPartitions(ctx, r.First, r.Last, shard.PartitionOpen, epoch); err != nil {
-			return n, err
-		}
-		n += int(r.Last) - int(r.First) + 1
-	}
-	return n, nil
-}
-
-// exactlyThese says whether a database has the partitions of these ranges and no other.
-func exactlyThese(have []shard.Partition, ranges []shardmap.Range) bool {
-	there := make(map[uint16]bool, len(have))
-	for _, p := range have {
-		there[p.Number] = true
-	}
-	wanted := 0
-	for _, r := range ranges {
-		for n := int(r.First); n <= int(r.Last); n++ {
-			if !there[uint16(n)] {
-				return false
-			}
-			wanted++
-		}
-	}
-	return wanted == len(have)
 }
 
 // partitionRange is a run of partitions of one shard in one state.

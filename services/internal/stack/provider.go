@@ -168,7 +168,7 @@ func (p *provider) startShard(ctx context.Context, s shardmap.Shard, database st
 	if err != nil {
 		return nil, err
 	}
-	if err := ensurePartitions(ctx, store, s); err != nil {
+	if _, err := OpenPartitions(ctx, store, s, firstEpoch); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	return StartShard(ctx, ShardParts{

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/mathmesh/meshd/pkg/mesh"
 	"github.com/mathmesh/meshd/services/internal/fsck"
 	"github.com/mathmesh/meshd/services/internal/shardmap"
 	"github.com/mathmesh/meshd/services/shard"
@@ -32,29 +33,39 @@ func OpenStore(ctx context.Context, store, where string, log *slog.Logger) (shar
 // firstEpoch is that of the maps that we make ourselves.
 const firstEpoch = 1
 
-// ensurePartitions opens the partitions of a shard in a new database. In one that has partitions they must be the
-// ones that the map gives it: otherwise its accounts would be out of reach.
-func ensurePartitions(ctx context.Context, store shard.Store, s shardmap.Shard) error {
+// OpenPartitions opens in a new database the partitions that the map gives to its shard, and says how many they are. A database
+// that has exactly these is left as it is, whatever their state; one that has others is mesh.Conflict: its accounts would be out
+// of reach, and partitions move by other means than this.
+func OpenPartitions(ctx context.Context, store shard.Store, s shardmap.Shard, epoch uint64) (n int, err error) {
 	have, err := store.Partitions(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	wanted := 0
+	there := make(map[uint16]bool, len(have))
+	for _, p := range have {
+		there[p.Number] = true
+	}
+	missing := 0
 	for _, r := range s.Ranges {
-		wanted += int(r.Last) - int(r.First) + 1
-	}
-	if len(have) == 0 {
-		for _, r := range s.Ranges {
-			if err := store.SetPartitions(ctx, r.First, r.Last, shard.PartitionOpen, firstEpoch); err != nil {
-				return err
+		for p := int(r.First); p <= int(r.Last); p++ {
+			if n++; !there[uint16(p)] {
+				missing++
 			}
 		}
-		return nil
 	}
-	if len(have) != wanted || have[0].Number != s.Ranges[0].First {
-		return fmt.Errorf("the database of shard %s has other partitions than the map: was the number of shards changed?", s.Name)
+	if len(have) > 0 {
+		if missing > 0 || n != len(have) {
+			return 0, mesh.Errorf("stack.OpenPartitions", mesh.Conflict,
+				"the database of %s has %d partitions already, and not those of the map: was the number of shards changed?", s.Name, len(have))
+		}
+		return n, nil
 	}
-	return nil
+	for _, r := range s.Ranges {
+		if err := store.SetPartitions(ctx, r.First, r.Last, shard.PartitionOpen, epoch); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
 }
 
 // Walker reads a database as it lies, for a checker.
