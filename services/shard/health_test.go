@@ -1,6 +1,7 @@
 package shard_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -44,7 +45,7 @@ func TestWatchEndsWithTheServer(t *testing.T) {
 	w.server.Drain()
 	w.server.Drain() // harmless
 	wants(healthpb.HealthCheckResponse_NOT_SERVING)
-	if _, err := stream.Recv(); err != io.EOF {
+	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 		t.Fatalf("%v, want the end of the stream", err)
 	}
 	if r, err := client.Check(t.Context(), new(healthpb.HealthCheckRequest)); err != nil || r.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {

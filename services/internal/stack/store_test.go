@@ -43,8 +43,10 @@ func TestOpenPartitions(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []shard.Partition{
-		{Number: 3, State: shard.PartitionOpen, Epoch: 7}, {Number: 4, State: shard.PartitionFrozen, Epoch: 8},
-		{Number: 5, State: shard.PartitionOpen, Epoch: 7}, {Number: 9, State: shard.PartitionOpen, Epoch: 7},
+		{Number: 3, State: shard.PartitionOpen, Epoch: 7},
+		{Number: 4, State: shard.PartitionFrozen, Epoch: 8},
+		{Number: 5, State: shard.PartitionOpen, Epoch: 7},
+		{Number: 9, State: shard.PartitionOpen, Epoch: 7},
 	}
 	if len(all) != len(want) {
 		t.Fatalf("%v, want %v", all, want)

@@ -51,8 +51,10 @@ func TestPlans(t *testing.T) {
 			if _, err := s.Status(t.Context(), shard.StatusQuery{Partition: partition, Account: address, Caller: c}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.Read(t.Context(), shard.ReadQuery{Partition: partition, Account: address, Caller: c, MaxEntries: 10, MaxBytes: 1000, Payload: true,
-				Select: []shard.Selection{{Container: "mmm_Archive"}}}); err != nil {
+			if _, err := s.Read(t.Context(), shard.ReadQuery{
+				Partition: partition, Account: address, Caller: c, MaxEntries: 10, MaxBytes: 1000, Payload: true,
+				Select: []shard.Selection{{Container: "mmm_Archive"}},
+			}); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Close(); err != nil { // its backends tell what they did when they end

@@ -14,12 +14,7 @@ var server = pgtest.Server{Migrate: Migrate}
 
 func TestMain(m *testing.M) { os.Exit(server.Main(m)) }
 
-func open(t testing.TB) *Store {
-	t.Helper()
-	return openURL(t, server.Database(t))
-}
-
-func openURL(t testing.TB, url string) *Store {
+func open(t testing.TB, url string) *Store {
 	t.Helper()
 	s, err := Open(t.Context(), url)
 	if err != nil {
@@ -37,6 +32,6 @@ func TestConformance(t *testing.T) {
 	accountstest.Run(t, func(t *testing.T) (shard.Store, func(context.Context) (accountstest.Walker, error)) {
 		url := server.Database(t)
 		walk := func(ctx context.Context) (accountstest.Walker, error) { return OpenWalker(ctx, url) }
-		return openURL(t, url), walk
+		return open(t, url), walk
 	})
 }
