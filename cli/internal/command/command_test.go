@@ -210,6 +210,26 @@ func TestTablesAreVisible(t *testing.T) {
 	}
 }
 
+// Nor do the words of a service, and every error that somebody can do something about says what.
+func TestExplain(t *testing.T) {
+	for err, says := range map[error]string{
+		&client.PendingError{URL: "https://x/\x1b[2J", Reason: "\x1b]0;"}:                         "run the same command again",
+		&client.ServiceError{Kind: mesh.NotAuthorized, Description: "\x1b[1m", Hint: true}:        "proves nothing",
+		&client.ProofError{Fault: "service", Index: -1, Err: errors.New("another")}:               "Nothing of it was applied",
+		&client.ProofError{Fault: "fork", Container: "mmm_Device", Index: 1, Evidence: "/folder"}: "kept in /folder",
+		&client.NotFoundError{What: "account"}:                                                    "mesh account create",
+		&client.LockedError{Address: "a@b", Path: "/lock"}:                                        "Wait",
+		&client.NetworkError{Err: errors.New("refused")}:                                          "mesh account hello",
+	} {
+		var out bytes.Buffer
+		a := &app{Streams: Streams{Err: &out}}
+		a.explain(err)
+		if s := out.String(); !strings.Contains(s, says) || strings.Contains(s, "\x1b") || strings.Contains(s, "kept in \n") {
+			t.Errorf("%T: %q, want %q in it", err, s, says)
+		}
+	}
+}
+
 // Import through the encrypted catalog, export, import into another account: nothing is lost on the way.
 func TestImportExportThroughTheCatalog(t *testing.T) {
 	for _, c := range []struct{ noun, file string }{{"password", "bitwarden.json"}, {"contact", "contacts.vcf"}, {"bookmark", "bookmarks.html"}} {

@@ -81,7 +81,8 @@ func exitCode(err error) int {
 
 // explain writes an error for a person: what happened, and what can be done about it.
 func (a *app) explain(err error) {
-	fmt.Fprintf(a.Err, "mesh: %v\n", err)
+	out := visible{a.Err} // part of it is a service's words
+	fmt.Fprintf(out, "mesh: %v\n", err)
 	var (
 		proof   *client.ProofError
 		pending *client.PendingError
@@ -93,21 +94,21 @@ func (a *app) explain(err error) {
 	)
 	switch {
 	case errors.As(err, &proof):
-		fmt.Fprintln(a.Err, "The service, or somebody between, served what does not prove out. Nothing of it was applied.")
+		fmt.Fprintln(out, "The service, or somebody between, served what does not prove out. Nothing of it was applied.")
 		if proof.Evidence != "" {
-			fmt.Fprintf(a.Err, "Evidence is kept in %s\n", proof.Evidence)
+			fmt.Fprintf(out, "Evidence is kept in %s\n", proof.Evidence)
 		}
 	case errors.As(err, &pending):
-		fmt.Fprintf(a.Err, "Finish the request at\n  %s\nthen run the same command again.\n", pending.URL)
+		fmt.Fprintf(out, "Finish the request at\n  %s\nthen run the same command again.\n", pending.URL)
 	case errors.As(err, &network):
-		fmt.Fprintln(a.Err, "Is the network there? `mesh account hello` asks the service for its description.")
+		fmt.Fprintln(out, "Is the network there? `mesh account hello` asks the service for its description.")
 	case errors.As(err, &absent):
-		fmt.Fprintln(a.Err, "`mesh account create ADDRESS` makes an account, and goes on with one that is not bound yet.")
+		fmt.Fprintln(out, "`mesh account create ADDRESS` makes an account, and goes on with one that is not bound yet.")
 	case errors.As(err, &local) && local.Kind == mesh.NameInvalid:
-		fmt.Fprintln(a.Err, "An address looks like alice@example.com.")
+		fmt.Fprintln(out, "An address looks like alice@example.com.")
 	case errors.As(err, &locked):
-		fmt.Fprintln(a.Err, "Wait for the other command to end, then run this one again.")
+		fmt.Fprintln(out, "Wait for the other command to end, then run this one again.")
 	case errors.As(err, &service) && service.Hint:
-		fmt.Fprintln(a.Err, "The refusal was not authenticated: it proves nothing about the account.")
+		fmt.Fprintln(out, "The refusal was not authenticated: it proves nothing about the account.")
 	}
 }

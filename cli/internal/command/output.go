@@ -51,7 +51,7 @@ func (v visible) Write(p []byte) (int, error) {
 // remark tells a person something beside the result.
 func (a *app) remark(format string, args ...any) {
 	if !a.quiet {
-		fmt.Fprintf(a.Err, format+"\n", args...)
+		fmt.Fprintf(visible{a.Err}, format+"\n", args...)
 	}
 }
 
