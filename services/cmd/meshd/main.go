@@ -17,9 +17,9 @@ import (
 var version = "devel"
 
 // gcPercent: the live heap of a role is a few MiB, and each request leaves some tens of KiB. At Go's default of 100 the
-// collector would run every few dozen requests, for a fifth of all processor time; so the heap may grow to five times what
+// collector would run every few dozen requests, for a fifth of all processor time; so the heap may grow to four times what
 // lives (docs/performance.md). GOGC and GOMEMLIMIT count as ever.
-const gcPercent = 400
+const gcPercent = 300
 
 func main() {
 	if os.Getenv("GOGC") == "" {
