@@ -303,13 +303,18 @@ func (u *user) deletion() shard.Deletion {
 	}
 }
 
-// catalog wants the events and payloads of mmms_Account of a partition, frame 0 left out.
+// catalog wants the frames of mmms_Account of a partition.
 func (b *bench) catalog(what string, partition uint16, want ...string) {
+	b.Helper()
+	b.same(what, b.accounts(partition), want)
+}
+
+// accounts are event, UniqueID and payload of each frame of mmms_Account of a partition, frame 0 left out.
+func (b *bench) accounts(partition uint16) (got []string) {
 	b.Helper()
 	w, err := b.walk(b.ctx)
 	b.ok(err)
 	defer func() { b.ok(w.Close()) }()
-	var got []string
 	b.ok(w.Walk(b.ctx, func(c shard.RawContainer, frames iter.Seq2[shard.RawFrame, error]) error {
 		if c.Partition != partition || c.Account != 0 || c.Name != "mmms_Account" {
 			return nil
@@ -324,7 +329,7 @@ func (b *bench) catalog(what string, partition uint16, want ...string) {
 		}
 		return nil
 	}))
-	b.same(what, got, want)
+	return got
 }
 
 func ptr[T any](v T) *T { return &v }

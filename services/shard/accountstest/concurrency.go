@@ -3,6 +3,8 @@ package accountstest
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,6 +74,41 @@ var concurrencyCases = []testCase{
 		all, err := b.store.Partitions(b.ctx)
 		b.ok(err)
 		b.same("accounts", all[9].Accounts, int64(12))
+	}},
+	{"concurrent/creators and deleters of one partition", func(b *bench) {
+		const n = 4
+		users := make([]*user, 2*n)
+		for i := range users {
+			users[i] = b.stranger(fmt.Sprint("u", i))
+			users[i].partition = 9
+			if i < n {
+				_, err := b.store.Create(b.ctx, users[i].creation())
+				b.ok(err)
+			}
+		}
+		parallel(3*n, func(i int) { // each of the first is deleted twice
+			if i < 2*n {
+				if err := users[i%n].delete(); err != nil {
+					b.Error(err)
+				}
+			} else if _, err := b.store.Create(b.ctx, users[i-n].creation()); err != nil {
+				b.Error(err)
+			}
+		})
+		var seen []string
+		for _, line := range b.accounts(9) {
+			seen = append(seen, strings.Join(strings.Fields(line)[:2], " "))
+		}
+		var want []string
+		for i, u := range users {
+			want = append(want, "1 "+u.address)
+			if i < n {
+				want = append(want, "3 "+u.address)
+			}
+		}
+		slices.Sort(seen)
+		slices.Sort(want)
+		b.same("mmms_Account", seen, want)
 	}},
 	{"concurrent/duplicate requests have one effect", func(b *bench) {
 		u := b.user("alice")
