@@ -163,12 +163,25 @@ func writeYardstick(path string, statement func(partition uint16, nonce string) 
 				texts[i] = ":client_id"
 			}
 		case []byte:
+			if value == nil {
+				texts[i] = "NULL"
+				break
+			}
 			if reflect.DeepEqual(arg, renamed[i]) {
 				texts[i] = fmt.Sprintf(":p%d", i+1)
 				y.variables = append(y.variables, fmt.Sprintf("p%d=\\x%x", i+1, value))
 				break
 			}
 			texts[i] = `sha256(int8send(:id))`
+		case string:
+			if reflect.DeepEqual(arg, renamed[i]) {
+				if texts[i] = "''"; value != "" { // pgbench has no empty variables
+					texts[i] = fmt.Sprintf(":p%d", i+1)
+					y.variables = append(y.variables, fmt.Sprintf("p%d=%s", i+1, value))
+				}
+				break
+			}
+			texts[i] = `encode(sha256(int8send(:id)), 'hex')`
 		case []string:
 			if reflect.DeepEqual(arg, renamed[i]) {
 				literal, _, err := literal(arg)

@@ -132,6 +132,19 @@ func (a *arrays) list() []any {
 	}
 }
 
+// single says whether the request has one entry, which is stored and says nothing of a device: most Uploads.
+func (a *arrays) single() bool {
+	return len(a.container) == 1 && len(a.envelope) == 1 && !a.skip[0] && len(a.device) == 0
+}
+
+// one gives the arguments of applyOneSQL from $10 on.
+func (a *arrays) one() []any {
+	return []any{
+		a.container[0], a.how[0], a.index[0], a.digest[0], a.zero[0],
+		a.envelope[0], a.unique[0], a.event[0], a.typ[0], a.written[0], a.digests[0], a.headers[0], a.trailers[0], a.payloads[0],
+	}
+}
+
 // octets are an array that pgx writes without reflection, as it does for slices of the common types.
 type octets = pgtype.FlatArray[[]byte]
 
