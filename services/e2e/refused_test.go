@@ -68,7 +68,7 @@ func TestShardRefusesStrangers(t *testing.T) {
 				return err
 			}},
 			"Settlement": {rpc.Outbound, func() error {
-				_, err := shardpb.NewSettlementServiceClient(cc).Due(within(t), &shardpb.DueRequest{})
+				_, err := shardpb.NewSettlementServiceClient(cc).Settle(within(t), &shardpb.SettleRequest{})
 				return err
 			}},
 			"Admin": {rpc.Meshctl, func() error {

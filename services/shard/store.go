@@ -81,7 +81,49 @@ type Store interface {
 	//
 	// mmm_Device: a New or Update makes Entry.Device the current entry of the device named by UniqueID (nil: one without keys
 	// and rights); a Delete removes that device, its authentication keys die with it. Both count from the commit.
+	//
+	// mmm_Contact: a New or Update makes Entry.Contact what the account says of the contact named by UniqueID (nil: nothing); a
+	// Delete removes it. What a sender is granted comes from here (Standing).
 	Apply(ctx context.Context, a Application) ([]Result, error)
+
+	// Post accepts messages of a device of the account, which needs Message. Results are positional: for message m and recipient
+	// r of its R recipients at m·R + r, then Self. A message is Reject with one code for all its recipients when Entry.Reject is
+	// set, when it has a fault as of a spool entry (Apply), when SignKID is not the signature key of a current device of the account
+	// (13), or when its EnvelopeID is stored in mmm_Outbound with another PayloadDigest (13); a recipient with Reject set is Reject by
+	// itself. A message with a recipient left is one frame of mmm_Outbound and one outbox row for each recipient left, Index is
+	// that of the frame; with the same EnvelopeID and PayloadDigest as a stored one no second frame and, for a recipient who has a row,
+	// no second row is made: Posted then shows the old row and its verdict. Self goes to mmm_Local, as Self of Apply to mmm_Inbound.
+	Post(ctx context.Context, p Posting) ([]Posted, error)
+
+	// Claim takes outbox rows that are due, in partitions that are open, for the relay: oldest first, at most limit. Nobody else gets
+	// them for lease; then they are due again, unless settled. It waits for nobody: rows that others hold are skipped.
+	Claim(ctx context.Context, limit int, lease time.Duration) ([]OutboxRow, error)
+
+	// Settle records outcomes of outbox rows of one account, and appends the Event of each to mmm_Outbound and its Failure to mmm_Inbound.
+	// A row that is settled already (Delivered or Failed) or does not exist is left alone and nothing is appended for it: an outcome
+	// has its effect once. It returns how many took effect. No device is asked; of a deleted account rows are settled, without frames.
+	Settle(ctx context.Context, partition uint16, address string, list []Settlement) (int, error)
+
+	// Outbox returns outbox rows of an account, settled ones too: of a message, or those named.
+	Outbox(ctx context.Context, q OutboxQuery) ([]OutboxRow, error)
+
+	// Standing is what access control asks of a recipient about a sender. An account that is absent or deleted is mesh.UnknownAccount.
+	Standing(ctx context.Context, q StandingQuery) (*Standing, error)
+
+	// Deliver records the verdict on a message for a recipient of this shard and, when it is accepted, appends it to mmm_Inbound. By sender (SenderUDF) and
+	// recipient: EnvelopeID and PayloadDigest of a message accepted before → Accept with its index, nothing written; the same EnvelopeID with another
+	// digest → Reject, 13; the same digest under another EnvelopeID → Accept with the index of the stored one. A refusal never replaces an
+	// acceptance; a later verdict replaces a refusal. Account absent or deleted: mesh.UnknownAccount; redirect record: mesh.Redirect; blocked: Reject, 17.
+	Deliver(ctx context.Context, a Arrival) (Result, error)
+
+	// Verdicts returns the recorded verdicts on a message for a recipient, by EnvelopeID, newest first.
+	Verdicts(ctx context.Context, partition uint16, address, envelopeID string) ([]VerdictRecord, error)
+
+	// Report appends a frame to mmms_Incident of a partition and returns its index; an EnvelopeID that is stored there gives the old index.
+	Report(ctx context.Context, partition uint16, incident Entry) (int64, error)
+
+	// Incidents returns frames of mmms_Incident of a partition, ascending from index first, at most limit.
+	Incidents(ctx context.Context, partition uint16, first int64, limit int) ([]Frame, error)
 
 	// Signer returns the public key octets of a signature key that a device of the account has or had, nil when unknown; also
 	// of a tombstone.
@@ -220,9 +262,10 @@ type Entry struct {
 	UniqueID      string
 	Event         Event
 	MessageType   string
-	Index         *int64        // ContainerInfo.Index as written by the client; only 0 counts
-	Reject        uint16        // extended code of a fault found before: result is Reject, nothing is stored
-	Device        *DeviceChange // effect on the device table, of an entry of mmm_Device
+	Index         *int64         // ContainerInfo.Index as written by the client; only 0 counts
+	Reject        uint16         // extended code of a fault found before: result is Reject, nothing is stored
+	Device        *DeviceChange  // effect on the device table, of an entry of mmm_Device
+	Contact       *ContactChange // effect on the contact tables, of an entry of mmm_Contact
 }
 
 // Event of a catalog frame; stored.
@@ -428,4 +471,161 @@ type Partition struct {
 	State    PartitionState
 	Epoch    uint64
 	Accounts int64
+}
+
+// ContactRight is a set of rights that an account grants to a contact (PROTOCOL D-39). The numbers are stored: do not change them.
+type ContactRight uint32
+
+// The rights of contacts. Block takes all others away.
+const (
+	MayContact ContactRight = 1 << iota
+	MayConfirm
+	MayGroup
+	MayTask
+	MayMessage
+	Block
+)
+
+// ContactChange is what an entry of mmm_Contact says, read by the service (DATA §5, D-39).
+type ContactChange struct {
+	Addresses  []string // canonical, in the order of the entry, at most MaxContactAddresses
+	ProfileUDF string   // of the ProfileAccount that stands in it: the pin; canonical spelling, may be empty
+	Rights     ContactRight
+}
+
+// MaxContactAddresses bounds the addresses of one contact that count; people have a handful.
+const MaxContactAddresses = 32
+
+// Posting asks for a Post of a client.
+type Posting struct {
+	Partition uint16
+	Account   string
+	Caller    Caller
+	Letters   []Letter
+	Self      []Entry // mmm_Local
+	Waiter    string  // whom to tell verdicts of local recipients; kept in the rows
+}
+
+// Letter is a message with its recipients.
+type Letter struct {
+	Entry      Entry
+	SignKID    string // canonical: of the device that signed it, verified by the gateway
+	Recipients []Addressee
+}
+
+// Addressee is one recipient of a message.
+type Addressee struct {
+	Address string // canonical
+	Domain  string // destination; empty: local
+	Reject  uint16 // extended code of a refusal found before
+}
+
+// Posted is the fate of one message for one recipient, or of an entry of Self.
+type Posted struct {
+	Result
+	Row     OutboxID // zero for Self and for refusals
+	Settled bool     // the row was settled before; then
+	Verdict Verdict  // is its verdict
+}
+
+// OutboxID is the identifier of an outbox row: a random UUID.
+type OutboxID [16]byte
+
+// OutboxState is stored: do not change the numbers.
+type OutboxState uint8
+
+// The states of an outbox row.
+const (
+	Due       OutboxState = iota + 1
+	Published             // claimed by a relay
+	Delivered
+	Failed
+)
+
+// OutboxRow is a message on its way to one recipient.
+type OutboxRow struct {
+	ID          OutboxID
+	Partition   uint16
+	Account     string // of the sender
+	SenderUDF   string // ProfileAccount of the sender
+	Frame       Frame  // of mmm_Outbound, whole
+	MessageID   string // UniqueID of the frame
+	MessageType string
+	Recipient   string
+	Domain      string // destination; empty: local
+	State       OutboxState
+	Attempts    int
+	Waiter      string
+	Created     time.Time
+	NextAttempt time.Time
+	Verdict     Verdict
+	VerdictAt   time.Time // zero: none yet
+}
+
+// Verdict is the outcome of access control, or of the way there. Zero: none.
+type Verdict struct {
+	Accepted bool
+	Code     uint16 // extended code of a refusal
+	Rule     string // that decided
+	Policy   string // version of the policy
+}
+
+// Settlement is the outcome of one attempt for one row: Delivered or Failed for good, or Due again at NextAttempt (Attempts + 1).
+type Settlement struct {
+	ID          OutboxID
+	State       OutboxState
+	NextAttempt time.Time
+	Verdict     Verdict
+	Event       *Entry // for mmm_Outbound, nil: none
+	Failure     *Entry // for mmm_Inbound, nil: none
+}
+
+// OutboxQuery asks for rows of one account by EnvelopeID, or by IDs when there are any.
+type OutboxQuery struct {
+	Partition  uint16
+	Account    string
+	EnvelopeID string
+	IDs        []OutboxID
+}
+
+// StandingQuery asks what a recipient says of a sender. A contact counts when one of its addresses is SenderAddress, or its pin is SenderUDF.
+type StandingQuery struct {
+	Partition     uint16
+	Recipient     string
+	SenderAddress string // canonical
+	SenderUDF     string // canonical
+	PIN           string // EnvelopeID of the MessagePIN that would admit the message; empty: none
+}
+
+// Standing is the answer. Of several contacts that count, rights add up, and one Block blocks.
+type Standing struct {
+	State     AccountState
+	Redirect  string // not empty: the account has moved there, or this is a second address of that
+	Contact   bool   // the sender is in the contact catalog
+	Rights    ContactRight
+	PinnedUDF string // of a contact with SenderAddress, when it has a pin other than SenderUDF
+	PIN       *Frame // the newest frame of mmm_Local with the EnvelopeID asked for, without payload; nil: none
+	Inbound   int64  // frames of mmm_Inbound
+}
+
+// Arrival is a message for a recipient with the verdict of access control.
+type Arrival struct {
+	Partition     uint16
+	Recipient     string
+	SenderAddress string
+	SenderUDF     string
+	Message       Entry
+	Verdict       Verdict
+	Inputs        string // what the rules saw, for Verdicts: JSON, no user data beyond addresses
+}
+
+// VerdictRecord is a recorded verdict.
+type VerdictRecord struct {
+	SenderAddress string
+	SenderUDF     string
+	MessageType   string
+	Index         int64 // in mmm_Inbound, when accepted
+	Verdict       Verdict
+	Inputs        string
+	At            time.Time
 }

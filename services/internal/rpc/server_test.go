@@ -128,7 +128,7 @@ var calls = map[string]struct {
 		return err
 	}},
 	"Settlement": {rpc.Outbound, func(ctx context.Context, cc *grpc.ClientConn) error {
-		_, err := shardpb.NewSettlementServiceClient(cc).Due(ctx, &shardpb.DueRequest{})
+		_, err := shardpb.NewSettlementServiceClient(cc).Settle(ctx, &shardpb.SettleRequest{})
 		return err
 	}},
 	"Admin": {rpc.Meshctl, func(ctx context.Context, cc *grpc.ClientConn) error {

@@ -93,25 +93,25 @@ func (x *ContainerAdvanced) GetFrames() int64 {
 	return 0
 }
 
-// Delivery is one message for recipients of one destination: an outbox row on its way.
+// Delivery is one message on its way to recipients of one destination, in the stream OUTBOUND (another provider) or INBOUND (an
+// account of this provider). Outbox rows are the truth; this may be lost, and may come twice.
 type Delivery struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Outbox row: message id of the queue.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Destination domain (remote) or recipient address (local).
-	Destination string   `protobuf:"bytes,2,opt,name=destination,proto3" json:"destination,omitempty"`
-	Recipients  []string `protobuf:"bytes,3,rep,name=recipients,proto3" json:"recipients,omitempty"`
+	// Of a local sender: one for each recipient. Of another provider: one, made by the gateway, for all.
+	To []*Address `protobuf:"bytes,1,rep,name=to,proto3" json:"to,omitempty"`
 	// The message envelope in compact JSON.
-	Envelope      []byte `protobuf:"bytes,4,opt,name=envelope,proto3" json:"envelope,omitempty"`
-	SenderAccount string `protobuf:"bytes,5,opt,name=sender_account,json=senderAccount,proto3" json:"sender_account,omitempty"`
-	// UDF of the transmitting ProfileService; empty for local senders.
-	ServiceUdf string                 `protobuf:"bytes,6,opt,name=service_udf,json=serviceUdf,proto3" json:"service_udf,omitempty"`
-	FirstSeen  *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=first_seen,json=firstSeen,proto3" json:"first_seen,omitempty"`
-	Attempts   uint32                 `protobuf:"varint,8,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	// Inbox subject on which a waiting gateway hopes for the verdict.
-	VerdictSubject string `protobuf:"bytes,9,opt,name=verdict_subject,json=verdictSubject,proto3" json:"verdict_subject,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	Envelope []byte `protobuf:"bytes,2,opt,name=envelope,proto3" json:"envelope,omitempty"`
+	// Account that posted it, whose shard holds the rows; empty: it came from another provider.
+	SenderAccount string `protobuf:"bytes,3,opt,name=sender_account,json=senderAccount,proto3" json:"sender_account,omitempty"`
+	// UDF of the ProfileService that transmitted it, and the domain that was asked; empty: a local sender.
+	ServiceUdf string                 `protobuf:"bytes,4,opt,name=service_udf,json=serviceUdf,proto3" json:"service_udf,omitempty"`
+	Domain     string                 `protobuf:"bytes,5,opt,name=domain,proto3" json:"domain,omitempty"`
+	FirstSeen  *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=first_seen,json=firstSeen,proto3" json:"first_seen,omitempty"`
+	Attempts   uint32                 `protobuf:"varint,7,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// Token of the subject on which a gateway waits for verdicts; empty: nobody waits.
+	Waiter        string `protobuf:"bytes,8,opt,name=waiter,proto3" json:"waiter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Delivery) Reset() {
@@ -144,23 +144,9 @@ func (*Delivery) Descriptor() ([]byte, []int) {
 	return file_mesh_event_v1_event_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *Delivery) GetId() string {
+func (x *Delivery) GetTo() []*Address {
 	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-func (x *Delivery) GetDestination() string {
-	if x != nil {
-		return x.Destination
-	}
-	return ""
-}
-
-func (x *Delivery) GetRecipients() []string {
-	if x != nil {
-		return x.Recipients
+		return x.To
 	}
 	return nil
 }
@@ -186,6 +172,13 @@ func (x *Delivery) GetServiceUdf() string {
 	return ""
 }
 
+func (x *Delivery) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
 func (x *Delivery) GetFirstSeen() *timestamppb.Timestamp {
 	if x != nil {
 		return x.FirstSeen
@@ -200,32 +193,85 @@ func (x *Delivery) GetAttempts() uint32 {
 	return 0
 }
 
-func (x *Delivery) GetVerdictSubject() string {
+func (x *Delivery) GetWaiter() string {
 	if x != nil {
-		return x.VerdictSubject
+		return x.Waiter
 	}
 	return ""
 }
 
-// Verdict is the outcome of access control for one recipient.
+// Address is a recipient, and what names the delivery to it.
+type Address struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Address string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// Hexadecimal UUID: outbox row, or of the gateway's making.
+	DeliveryId    string `protobuf:"bytes,2,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Address) Reset() {
+	*x = Address{}
+	mi := &file_mesh_event_v1_event_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Address) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Address) ProtoMessage() {}
+
+func (x *Address) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_event_v1_event_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Address.ProtoReflect.Descriptor instead.
+func (*Address) Descriptor() ([]byte, []int) {
+	return file_mesh_event_v1_event_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Address) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Address) GetDeliveryId() string {
+	if x != nil {
+		return x.DeliveryId
+	}
+	return ""
+}
+
+// Verdict is the outcome of access control for one recipient, told to a waiting gateway.
 type Verdict struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	DeliveryId string                 `protobuf:"bytes,1,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
-	Recipient  string                 `protobuf:"bytes,2,opt,name=recipient,proto3" json:"recipient,omitempty"`
-	Accepted   bool                   `protobuf:"varint,3,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	Accepted   bool                   `protobuf:"varint,2,opt,name=accepted,proto3" json:"accepted,omitempty"`
 	// Extended code of a refusal.
-	Code uint32 `protobuf:"varint,4,opt,name=code,proto3" json:"code,omitempty"`
-	// Name of the rule that decided and version of the policy.
-	Rule          string `protobuf:"bytes,5,opt,name=rule,proto3" json:"rule,omitempty"`
-	PolicyVersion string `protobuf:"bytes,6,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"`
-	Index         int64  `protobuf:"varint,7,opt,name=index,proto3" json:"index,omitempty"`
+	Code uint32 `protobuf:"varint,3,opt,name=code,proto3" json:"code,omitempty"`
+	// Index in mmm_Inbound.
+	Index int64 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	// Address to which the recipient has moved (code 20).
+	Redirect      string `protobuf:"bytes,5,opt,name=redirect,proto3" json:"redirect,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_mesh_event_v1_event_proto_msgTypes[2]
+	mi := &file_mesh_event_v1_event_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -237,7 +283,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_event_v1_event_proto_msgTypes[2]
+	mi := &file_mesh_event_v1_event_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -250,19 +296,12 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_mesh_event_v1_event_proto_rawDescGZIP(), []int{2}
+	return file_mesh_event_v1_event_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Verdict) GetDeliveryId() string {
 	if x != nil {
 		return x.DeliveryId
-	}
-	return ""
-}
-
-func (x *Verdict) GetRecipient() string {
-	if x != nil {
-		return x.Recipient
 	}
 	return ""
 }
@@ -281,25 +320,18 @@ func (x *Verdict) GetCode() uint32 {
 	return 0
 }
 
-func (x *Verdict) GetRule() string {
-	if x != nil {
-		return x.Rule
-	}
-	return ""
-}
-
-func (x *Verdict) GetPolicyVersion() string {
-	if x != nil {
-		return x.PolicyVersion
-	}
-	return ""
-}
-
 func (x *Verdict) GetIndex() int64 {
 	if x != nil {
 		return x.Index
 	}
 	return 0
+}
+
+func (x *Verdict) GetRedirect() string {
+	if x != nil {
+		return x.Redirect
+	}
+	return ""
 }
 
 var File_mesh_event_v1_event_proto protoreflect.FileDescriptor
@@ -311,30 +343,29 @@ const file_mesh_event_v1_event_proto_rawDesc = "" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x1c\n" +
 	"\tcontainer\x18\x03 \x01(\tR\tcontainer\x12\x16\n" +
-	"\x06frames\x18\x04 \x01(\x03R\x06frames\"\xc0\x02\n" +
-	"\bDelivery\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
-	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1e\n" +
+	"\x06frames\x18\x04 \x01(\x03R\x06frames\"\x9d\x02\n" +
+	"\bDelivery\x12&\n" +
+	"\x02to\x18\x01 \x03(\v2\x16.mesh.event.v1.AddressR\x02to\x12\x1a\n" +
+	"\benvelope\x18\x02 \x01(\fR\benvelope\x12%\n" +
+	"\x0esender_account\x18\x03 \x01(\tR\rsenderAccount\x12\x1f\n" +
+	"\vservice_udf\x18\x04 \x01(\tR\n" +
+	"serviceUdf\x12\x16\n" +
+	"\x06domain\x18\x05 \x01(\tR\x06domain\x129\n" +
 	"\n" +
-	"recipients\x18\x03 \x03(\tR\n" +
-	"recipients\x12\x1a\n" +
-	"\benvelope\x18\x04 \x01(\fR\benvelope\x12%\n" +
-	"\x0esender_account\x18\x05 \x01(\tR\rsenderAccount\x12\x1f\n" +
-	"\vservice_udf\x18\x06 \x01(\tR\n" +
-	"serviceUdf\x129\n" +
-	"\n" +
-	"first_seen\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tfirstSeen\x12\x1a\n" +
-	"\battempts\x18\b \x01(\rR\battempts\x12'\n" +
-	"\x0fverdict_subject\x18\t \x01(\tR\x0everdictSubject\"\xc9\x01\n" +
+	"first_seen\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tfirstSeen\x12\x1a\n" +
+	"\battempts\x18\a \x01(\rR\battempts\x12\x16\n" +
+	"\x06waiter\x18\b \x01(\tR\x06waiter\"D\n" +
+	"\aAddress\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1f\n" +
+	"\vdelivery_id\x18\x02 \x01(\tR\n" +
+	"deliveryId\"\x8c\x01\n" +
 	"\aVerdict\x12\x1f\n" +
 	"\vdelivery_id\x18\x01 \x01(\tR\n" +
-	"deliveryId\x12\x1c\n" +
-	"\trecipient\x18\x02 \x01(\tR\trecipient\x12\x1a\n" +
-	"\baccepted\x18\x03 \x01(\bR\baccepted\x12\x12\n" +
-	"\x04code\x18\x04 \x01(\rR\x04code\x12\x12\n" +
-	"\x04rule\x18\x05 \x01(\tR\x04rule\x12%\n" +
-	"\x0epolicy_version\x18\x06 \x01(\tR\rpolicyVersion\x12\x14\n" +
-	"\x05index\x18\a \x01(\x03R\x05indexB7Z5github.com/mathmesh/meshd/proto/mesh/event/v1;eventpbb\x06proto3"
+	"deliveryId\x12\x1a\n" +
+	"\baccepted\x18\x02 \x01(\bR\baccepted\x12\x12\n" +
+	"\x04code\x18\x03 \x01(\rR\x04code\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x03R\x05index\x12\x1a\n" +
+	"\bredirect\x18\x05 \x01(\tR\bredirectB7Z5github.com/mathmesh/meshd/proto/mesh/event/v1;eventpbb\x06proto3"
 
 var (
 	file_mesh_event_v1_event_proto_rawDescOnce sync.Once
@@ -348,20 +379,22 @@ func file_mesh_event_v1_event_proto_rawDescGZIP() []byte {
 	return file_mesh_event_v1_event_proto_rawDescData
 }
 
-var file_mesh_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_mesh_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_mesh_event_v1_event_proto_goTypes = []any{
 	(*ContainerAdvanced)(nil),     // 0: mesh.event.v1.ContainerAdvanced
 	(*Delivery)(nil),              // 1: mesh.event.v1.Delivery
-	(*Verdict)(nil),               // 2: mesh.event.v1.Verdict
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*Address)(nil),               // 2: mesh.event.v1.Address
+	(*Verdict)(nil),               // 3: mesh.event.v1.Verdict
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 }
 var file_mesh_event_v1_event_proto_depIdxs = []int32{
-	3, // 0: mesh.event.v1.Delivery.first_seen:type_name -> google.protobuf.Timestamp
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 0: mesh.event.v1.Delivery.to:type_name -> mesh.event.v1.Address
+	4, // 1: mesh.event.v1.Delivery.first_seen:type_name -> google.protobuf.Timestamp
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_mesh_event_v1_event_proto_init() }
@@ -375,7 +408,7 @@ func file_mesh_event_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mesh_event_v1_event_proto_rawDesc), len(file_mesh_event_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -340,7 +340,7 @@ func (x Settlement_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Settlement_State.Descriptor instead.
 func (Settlement_State) EnumDescriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{50, 0}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{52, 0}
 }
 
 // Caller is who the gateway has authenticated. No rights: the shard knows them.
@@ -2230,11 +2230,16 @@ func (x *PublishResponse) GetEntries() []*EntryResult {
 }
 
 type PostRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
-	Accounts      []string               `protobuf:"bytes,2,rep,name=accounts,proto3" json:"accounts,omitempty"`
-	Messages      []*Entry               `protobuf:"bytes,3,rep,name=messages,proto3" json:"messages,omitempty"`
-	Self          []*Entry               `protobuf:"bytes,4,rep,name=self,proto3" json:"self,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Caller *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	// Recipients of every message, canonical.
+	Recipients []*Addressee `protobuf:"bytes,2,rep,name=recipients,proto3" json:"recipients,omitempty"`
+	Messages   []*Letter    `protobuf:"bytes,3,rep,name=messages,proto3" json:"messages,omitempty"`
+	// Entries for mmm_Local: Self, and messages without recipients.
+	Self    []*Entry `protobuf:"bytes,4,rep,name=self,proto3" json:"self,omitempty"`
+	Account string   `protobuf:"bytes,5,opt,name=account,proto3" json:"account,omitempty"`
+	// Token of the subject on which the gateway waits for verdicts of local recipients (mesh.event.v1).
+	Waiter        string `protobuf:"bytes,6,opt,name=waiter,proto3" json:"waiter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2276,14 +2281,14 @@ func (x *PostRequest) GetCaller() *Caller {
 	return nil
 }
 
-func (x *PostRequest) GetAccounts() []string {
+func (x *PostRequest) GetRecipients() []*Addressee {
 	if x != nil {
-		return x.Accounts
+		return x.Recipients
 	}
 	return nil
 }
 
-func (x *PostRequest) GetMessages() []*Entry {
+func (x *PostRequest) GetMessages() []*Letter {
 	if x != nil {
 		return x.Messages
 	}
@@ -2297,10 +2302,142 @@ func (x *PostRequest) GetSelf() []*Entry {
 	return nil
 }
 
-type PostResponse struct {
+func (x *PostRequest) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *PostRequest) GetWaiter() string {
+	if x != nil {
+		return x.Waiter
+	}
+	return ""
+}
+
+// Letter is a message whose signature and credential the gateway has verified.
+type Letter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Entry *Entry                 `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	// Key that signed it: the shard knows whether it is one of a current device.
+	SignKid       string `protobuf:"bytes,2,opt,name=sign_kid,json=signKid,proto3" json:"sign_kid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Letter) Reset() {
+	*x = Letter{}
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Letter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Letter) ProtoMessage() {}
+
+func (x *Letter) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Letter.ProtoReflect.Descriptor instead.
+func (*Letter) Descriptor() ([]byte, []int) {
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Letter) GetEntry() *Entry {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+func (x *Letter) GetSignKid() string {
+	if x != nil {
+		return x.SignKid
+	}
+	return ""
+}
+
+type Addressee struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
-	Entries []*EntryResult         `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
-	// Outbox rows of local recipients whose verdict the gateway may wait for, in the order of the entries.
+	Address string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// Destination; empty: an account of this provider.
+	Domain string `protobuf:"bytes,2,opt,name=domain,proto3" json:"domain,omitempty"`
+	// Extended code of a refusal that the gateway found.
+	Reject        uint32 `protobuf:"varint,3,opt,name=reject,proto3" json:"reject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Addressee) Reset() {
+	*x = Addressee{}
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Addressee) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Addressee) ProtoMessage() {}
+
+func (x *Addressee) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Addressee.ProtoReflect.Descriptor instead.
+func (*Addressee) Descriptor() ([]byte, []int) {
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Addressee) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Addressee) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *Addressee) GetReject() uint32 {
+	if x != nil {
+		return x.Reject
+	}
+	return 0
+}
+
+type PostResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Message-major over the recipients, then self.
+	Entries []*EntryResult `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Outbox rows as hexadecimal UUID, in the order of the entries, empty where there is none or where the verdict stands in the
+	// entry already: those of local recipients the gateway waits for.
 	DeliveryIds   []string `protobuf:"bytes,2,rep,name=delivery_ids,json=deliveryIds,proto3" json:"delivery_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2308,7 +2445,7 @@ type PostResponse struct {
 
 func (x *PostResponse) Reset() {
 	*x = PostResponse{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[26]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2320,7 +2457,7 @@ func (x *PostResponse) String() string {
 func (*PostResponse) ProtoMessage() {}
 
 func (x *PostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[26]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2333,7 +2470,7 @@ func (x *PostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostResponse.ProtoReflect.Descriptor instead.
 func (*PostResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{26}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PostResponse) GetEntries() []*EntryResult {
@@ -2363,7 +2500,7 @@ type ConnectRequest struct {
 
 func (x *ConnectRequest) Reset() {
 	*x = ConnectRequest{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[27]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2375,7 +2512,7 @@ func (x *ConnectRequest) String() string {
 func (*ConnectRequest) ProtoMessage() {}
 
 func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[27]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2388,7 +2525,7 @@ func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectRequest.ProtoReflect.Descriptor instead.
 func (*ConnectRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{27}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ConnectRequest) GetCaller() *Caller {
@@ -2437,7 +2574,7 @@ type ConnectResponse struct {
 
 func (x *ConnectResponse) Reset() {
 	*x = ConnectResponse{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[28]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2586,7 @@ func (x *ConnectResponse) String() string {
 func (*ConnectResponse) ProtoMessage() {}
 
 func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[28]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2599,7 @@ func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectResponse.ProtoReflect.Descriptor instead.
 func (*ConnectResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{28}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ConnectResponse) GetAcknowledge() []byte {
@@ -2499,7 +2636,7 @@ type CompleteRequest struct {
 
 func (x *CompleteRequest) Reset() {
 	*x = CompleteRequest{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[29]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2511,7 +2648,7 @@ func (x *CompleteRequest) String() string {
 func (*CompleteRequest) ProtoMessage() {}
 
 func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[29]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2524,7 +2661,7 @@ func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteRequest.ProtoReflect.Descriptor instead.
 func (*CompleteRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{29}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CompleteRequest) GetCaller() *Caller {
@@ -2572,7 +2709,7 @@ type CompleteResponse struct {
 
 func (x *CompleteResponse) Reset() {
 	*x = CompleteResponse{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[30]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2584,7 +2721,7 @@ func (x *CompleteResponse) String() string {
 func (*CompleteResponse) ProtoMessage() {}
 
 func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[30]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2597,7 +2734,7 @@ func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResponse.ProtoReflect.Descriptor instead.
 func (*CompleteResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{30}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CompleteResponse) GetResponse() *Frame {
@@ -2631,7 +2768,7 @@ type ClaimRequest struct {
 
 func (x *ClaimRequest) Reset() {
 	*x = ClaimRequest{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[31]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2643,7 +2780,7 @@ func (x *ClaimRequest) String() string {
 func (*ClaimRequest) ProtoMessage() {}
 
 func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[31]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2656,7 +2793,7 @@ func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRequest.ProtoReflect.Descriptor instead.
 func (*ClaimRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{31}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ClaimRequest) GetCaller() *Caller {
@@ -2731,7 +2868,7 @@ type ClaimResponse struct {
 
 func (x *ClaimResponse) Reset() {
 	*x = ClaimResponse{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[32]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2743,7 +2880,7 @@ func (x *ClaimResponse) String() string {
 func (*ClaimResponse) ProtoMessage() {}
 
 func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[32]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2756,7 +2893,7 @@ func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimResponse.ProtoReflect.Descriptor instead.
 func (*ClaimResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{32}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ClaimResponse) GetPublication() *Publication {
@@ -2777,7 +2914,7 @@ type PollClaimRequest struct {
 
 func (x *PollClaimRequest) Reset() {
 	*x = PollClaimRequest{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[33]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2789,7 +2926,7 @@ func (x *PollClaimRequest) String() string {
 func (*PollClaimRequest) ProtoMessage() {}
 
 func (x *PollClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[33]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2802,7 +2939,7 @@ func (x *PollClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollClaimRequest.ProtoReflect.Descriptor instead.
 func (*PollClaimRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{33}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PollClaimRequest) GetCaller() *Caller {
@@ -2835,7 +2972,7 @@ type PollClaimResponse struct {
 
 func (x *PollClaimResponse) Reset() {
 	*x = PollClaimResponse{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[34]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2847,7 +2984,7 @@ func (x *PollClaimResponse) String() string {
 func (*PollClaimResponse) ProtoMessage() {}
 
 func (x *PollClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[34]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2860,7 +2997,7 @@ func (x *PollClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollClaimResponse.ProtoReflect.Descriptor instead.
 func (*PollClaimResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{34}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PollClaimResponse) GetClaim() *Frame {
@@ -2883,7 +3020,7 @@ type CreateGroupRequest struct {
 
 func (x *CreateGroupRequest) Reset() {
 	*x = CreateGroupRequest{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[35]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2895,7 +3032,7 @@ func (x *CreateGroupRequest) String() string {
 func (*CreateGroupRequest) ProtoMessage() {}
 
 func (x *CreateGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[35]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2908,7 +3045,7 @@ func (x *CreateGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateGroupRequest.ProtoReflect.Descriptor instead.
 func (*CreateGroupRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{35}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CreateGroupRequest) GetCaller() *Caller {
@@ -2956,7 +3093,7 @@ type CreateGroupResponse struct {
 
 func (x *CreateGroupResponse) Reset() {
 	*x = CreateGroupResponse{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[36]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2968,7 +3105,7 @@ func (x *CreateGroupResponse) String() string {
 func (*CreateGroupResponse) ProtoMessage() {}
 
 func (x *CreateGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[36]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2981,7 +3118,7 @@ func (x *CreateGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateGroupResponse.ProtoReflect.Descriptor instead.
 func (*CreateGroupResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{36}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CreateGroupResponse) GetCreated() bool {
@@ -3009,7 +3146,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[37]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3021,7 +3158,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[37]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3034,7 +3171,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{37}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Operation) GetKind() string {
@@ -3062,7 +3199,7 @@ type OperateRequest struct {
 
 func (x *OperateRequest) Reset() {
 	*x = OperateRequest{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[38]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3074,7 +3211,7 @@ func (x *OperateRequest) String() string {
 func (*OperateRequest) ProtoMessage() {}
 
 func (x *OperateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[38]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3087,7 +3224,7 @@ func (x *OperateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateRequest.ProtoReflect.Descriptor instead.
 func (*OperateRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{38}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *OperateRequest) GetCaller() *Caller {
@@ -3121,7 +3258,7 @@ type OperateResponse struct {
 
 func (x *OperateResponse) Reset() {
 	*x = OperateResponse{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[39]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3133,7 +3270,7 @@ func (x *OperateResponse) String() string {
 func (*OperateResponse) ProtoMessage() {}
 
 func (x *OperateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[39]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3146,7 +3283,7 @@ func (x *OperateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateResponse.ProtoReflect.Descriptor instead.
 func (*OperateResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{39}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *OperateResponse) GetResults() [][]byte {
@@ -3161,15 +3298,15 @@ type PolicyRequest struct {
 	Recipient        string                 `protobuf:"bytes,1,opt,name=recipient,proto3" json:"recipient,omitempty"`
 	SenderAddress    string                 `protobuf:"bytes,2,opt,name=sender_address,json=senderAddress,proto3" json:"sender_address,omitempty"`
 	SenderProfileUdf string                 `protobuf:"bytes,3,opt,name=sender_profile_udf,json=senderProfileUdf,proto3" json:"sender_profile_udf,omitempty"`
-	MessageType      string                 `protobuf:"bytes,4,opt,name=message_type,json=messageType,proto3" json:"message_type,omitempty"`
-	PinUdf           string                 `protobuf:"bytes,5,opt,name=pin_udf,json=pinUdf,proto3" json:"pin_udf,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// PinUDF that the message shows; empty: none.
+	PinUdf        string `protobuf:"bytes,4,opt,name=pin_udf,json=pinUdf,proto3" json:"pin_udf,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PolicyRequest) Reset() {
 	*x = PolicyRequest{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[40]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3181,7 +3318,7 @@ func (x *PolicyRequest) String() string {
 func (*PolicyRequest) ProtoMessage() {}
 
 func (x *PolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[40]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3194,7 +3331,7 @@ func (x *PolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyRequest.ProtoReflect.Descriptor instead.
 func (*PolicyRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{40}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PolicyRequest) GetRecipient() string {
@@ -3218,13 +3355,6 @@ func (x *PolicyRequest) GetSenderProfileUdf() string {
 	return ""
 }
 
-func (x *PolicyRequest) GetMessageType() string {
-	if x != nil {
-		return x.MessageType
-	}
-	return ""
-}
-
 func (x *PolicyRequest) GetPinUdf() string {
 	if x != nil {
 		return x.PinUdf
@@ -3233,21 +3363,25 @@ func (x *PolicyRequest) GetPinUdf() string {
 }
 
 type PolicyResponse struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	State            AccountState           `protobuf:"varint,1,opt,name=state,proto3,enum=mesh.shard.v1.AccountState" json:"state,omitempty"`
-	Redirect         string                 `protobuf:"bytes,2,opt,name=redirect,proto3" json:"redirect,omitempty"`
-	Contact          bool                   `protobuf:"varint,3,opt,name=contact,proto3" json:"contact,omitempty"`
-	Rights           []string               `protobuf:"bytes,4,rep,name=rights,proto3" json:"rights,omitempty"`
-	PinnedProfileUdf string                 `protobuf:"bytes,5,opt,name=pinned_profile_udf,json=pinnedProfileUdf,proto3" json:"pinned_profile_udf,omitempty"`
-	LivePin          bool                   `protobuf:"varint,6,opt,name=live_pin,json=livePin,proto3" json:"live_pin,omitempty"`
-	OpenMessages     int64                  `protobuf:"varint,7,opt,name=open_messages,json=openMessages,proto3" json:"open_messages,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	State    AccountState           `protobuf:"varint,1,opt,name=state,proto3,enum=mesh.shard.v1.AccountState" json:"state,omitempty"`
+	Redirect string                 `protobuf:"bytes,2,opt,name=redirect,proto3" json:"redirect,omitempty"`
+	// The sender is in the contact catalog.
+	Contact bool `protobuf:"varint,3,opt,name=contact,proto3" json:"contact,omitempty"`
+	// Names of rights of contacts (D-39).
+	Rights []string `protobuf:"bytes,4,rep,name=rights,proto3" json:"rights,omitempty"`
+	// Pin of the contact, when it is another than the sender's.
+	PinnedProfileUdf string `protobuf:"bytes,5,opt,name=pinned_profile_udf,json=pinnedProfileUdf,proto3" json:"pinned_profile_udf,omitempty"`
+	LivePin          bool   `protobuf:"varint,6,opt,name=live_pin,json=livePin,proto3" json:"live_pin,omitempty"`
+	// Frames of mmm_Inbound.
+	Inbound       int64 `protobuf:"varint,7,opt,name=inbound,proto3" json:"inbound,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PolicyResponse) Reset() {
 	*x = PolicyResponse{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[41]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3259,7 +3393,7 @@ func (x *PolicyResponse) String() string {
 func (*PolicyResponse) ProtoMessage() {}
 
 func (x *PolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[41]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3272,7 +3406,7 @@ func (x *PolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyResponse.ProtoReflect.Descriptor instead.
 func (*PolicyResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{41}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PolicyResponse) GetState() AccountState {
@@ -3317,32 +3451,29 @@ func (x *PolicyResponse) GetLivePin() bool {
 	return false
 }
 
-func (x *PolicyResponse) GetOpenMessages() int64 {
+func (x *PolicyResponse) GetInbound() int64 {
 	if x != nil {
-		return x.OpenMessages
+		return x.Inbound
 	}
 	return 0
 }
 
 type DeliverRequest struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
-	DeliveryId       string                 `protobuf:"bytes,1,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
-	Recipient        string                 `protobuf:"bytes,2,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	Recipient        string                 `protobuf:"bytes,1,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	SenderAddress    string                 `protobuf:"bytes,2,opt,name=sender_address,json=senderAddress,proto3" json:"sender_address,omitempty"`
 	SenderProfileUdf string                 `protobuf:"bytes,3,opt,name=sender_profile_udf,json=senderProfileUdf,proto3" json:"sender_profile_udf,omitempty"`
-	SenderAddress    string                 `protobuf:"bytes,4,opt,name=sender_address,json=senderAddress,proto3" json:"sender_address,omitempty"`
-	Message          *Entry                 `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
-	// Refused: only the verdict is recorded.
-	Accept        bool   `protobuf:"varint,6,opt,name=accept,proto3" json:"accept,omitempty"`
-	Code          uint32 `protobuf:"varint,7,opt,name=code,proto3" json:"code,omitempty"`
-	Rule          string `protobuf:"bytes,8,opt,name=rule,proto3" json:"rule,omitempty"`
-	PolicyVersion string `protobuf:"bytes,9,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"`
+	Message          *Entry                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	Verdict          *AccessVerdict         `protobuf:"bytes,5,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// What the rules saw, JSON, for `meshctl message explain`.
+	Inputs        string `protobuf:"bytes,6,opt,name=inputs,proto3" json:"inputs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeliverRequest) Reset() {
 	*x = DeliverRequest{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[42]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3354,7 +3485,7 @@ func (x *DeliverRequest) String() string {
 func (*DeliverRequest) ProtoMessage() {}
 
 func (x *DeliverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[42]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3367,26 +3498,12 @@ func (x *DeliverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverRequest.ProtoReflect.Descriptor instead.
 func (*DeliverRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{42}
-}
-
-func (x *DeliverRequest) GetDeliveryId() string {
-	if x != nil {
-		return x.DeliveryId
-	}
-	return ""
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DeliverRequest) GetRecipient() string {
 	if x != nil {
 		return x.Recipient
-	}
-	return ""
-}
-
-func (x *DeliverRequest) GetSenderProfileUdf() string {
-	if x != nil {
-		return x.SenderProfileUdf
 	}
 	return ""
 }
@@ -3398,6 +3515,13 @@ func (x *DeliverRequest) GetSenderAddress() string {
 	return ""
 }
 
+func (x *DeliverRequest) GetSenderProfileUdf() string {
+	if x != nil {
+		return x.SenderProfileUdf
+	}
+	return ""
+}
+
 func (x *DeliverRequest) GetMessage() *Entry {
 	if x != nil {
 		return x.Message
@@ -3405,28 +3529,85 @@ func (x *DeliverRequest) GetMessage() *Entry {
 	return nil
 }
 
-func (x *DeliverRequest) GetAccept() bool {
+func (x *DeliverRequest) GetVerdict() *AccessVerdict {
 	if x != nil {
-		return x.Accept
+		return x.Verdict
+	}
+	return nil
+}
+
+func (x *DeliverRequest) GetInputs() string {
+	if x != nil {
+		return x.Inputs
+	}
+	return ""
+}
+
+// AccessVerdict is the outcome of access control.
+type AccessVerdict struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Accepted bool                   `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	// Extended code of a refusal.
+	Code uint32 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
+	// Rule that decided, and version of the policy.
+	Rule          string `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`
+	PolicyVersion string `protobuf:"bytes,4,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccessVerdict) Reset() {
+	*x = AccessVerdict{}
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccessVerdict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccessVerdict) ProtoMessage() {}
+
+func (x *AccessVerdict) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccessVerdict.ProtoReflect.Descriptor instead.
+func (*AccessVerdict) Descriptor() ([]byte, []int) {
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *AccessVerdict) GetAccepted() bool {
+	if x != nil {
+		return x.Accepted
 	}
 	return false
 }
 
-func (x *DeliverRequest) GetCode() uint32 {
+func (x *AccessVerdict) GetCode() uint32 {
 	if x != nil {
 		return x.Code
 	}
 	return 0
 }
 
-func (x *DeliverRequest) GetRule() string {
+func (x *AccessVerdict) GetRule() string {
 	if x != nil {
 		return x.Rule
 	}
 	return ""
 }
 
-func (x *DeliverRequest) GetPolicyVersion() string {
+func (x *AccessVerdict) GetPolicyVersion() string {
 	if x != nil {
 		return x.PolicyVersion
 	}
@@ -3442,7 +3623,7 @@ type DeliverResponse struct {
 
 func (x *DeliverResponse) Reset() {
 	*x = DeliverResponse{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[43]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3454,7 +3635,7 @@ func (x *DeliverResponse) String() string {
 func (*DeliverResponse) ProtoMessage() {}
 
 func (x *DeliverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[43]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3467,7 +3648,7 @@ func (x *DeliverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverResponse.ProtoReflect.Descriptor instead.
 func (*DeliverResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{43}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *DeliverResponse) GetResult() *EntryResult {
@@ -3477,17 +3658,114 @@ func (x *DeliverResponse) GetResult() *EntryResult {
 	return nil
 }
 
-type ReportRequest struct {
+type VerdictRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Partition     uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
-	Incident      *Entry                 `protobuf:"bytes,2,opt,name=incident,proto3" json:"incident,omitempty"`
+	SenderAccount string                 `protobuf:"bytes,1,opt,name=sender_account,json=senderAccount,proto3" json:"sender_account,omitempty"`
+	DeliveryId    string                 `protobuf:"bytes,2,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
+	Verdict       *AccessVerdict         `protobuf:"bytes,3,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerdictRequest) Reset() {
+	*x = VerdictRequest{}
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerdictRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerdictRequest) ProtoMessage() {}
+
+func (x *VerdictRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerdictRequest.ProtoReflect.Descriptor instead.
+func (*VerdictRequest) Descriptor() ([]byte, []int) {
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *VerdictRequest) GetSenderAccount() string {
+	if x != nil {
+		return x.SenderAccount
+	}
+	return ""
+}
+
+func (x *VerdictRequest) GetDeliveryId() string {
+	if x != nil {
+		return x.DeliveryId
+	}
+	return ""
+}
+
+func (x *VerdictRequest) GetVerdict() *AccessVerdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return nil
+}
+
+type VerdictResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerdictResponse) Reset() {
+	*x = VerdictResponse{}
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerdictResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerdictResponse) ProtoMessage() {}
+
+func (x *VerdictResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerdictResponse.ProtoReflect.Descriptor instead.
+func (*VerdictResponse) Descriptor() ([]byte, []int) {
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{48}
+}
+
+type ReportRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Partition uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Envelope of the report, or the message that was refused; the shard wraps and signs it.
+	Incident      *Entry `protobuf:"bytes,2,opt,name=incident,proto3" json:"incident,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[44]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3499,7 +3777,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[44]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3512,7 +3790,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{44}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReportRequest) GetPartition() uint32 {
@@ -3538,7 +3816,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[45]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3550,7 +3828,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[45]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3563,7 +3841,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{45}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReportResponse) GetIndex() int64 {
@@ -3573,196 +3851,18 @@ func (x *ReportResponse) GetIndex() int64 {
 	return 0
 }
 
-type DueRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Limit         int32                  `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *DueRequest) Reset() {
-	*x = DueRequest{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[46]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *DueRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*DueRequest) ProtoMessage() {}
-
-func (x *DueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[46]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use DueRequest.ProtoReflect.Descriptor instead.
-func (*DueRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{46}
-}
-
-func (x *DueRequest) GetLimit() int32 {
-	if x != nil {
-		return x.Limit
-	}
-	return 0
-}
-
-type DueResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Rows          []*OutboxRow           `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *DueResponse) Reset() {
-	*x = DueResponse{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[47]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *DueResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*DueResponse) ProtoMessage() {}
-
-func (x *DueResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[47]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use DueResponse.ProtoReflect.Descriptor instead.
-func (*DueResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{47}
-}
-
-func (x *DueResponse) GetRows() []*OutboxRow {
-	if x != nil {
-		return x.Rows
-	}
-	return nil
-}
-
-type OutboxRow struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	SenderAccount string                 `protobuf:"bytes,2,opt,name=sender_account,json=senderAccount,proto3" json:"sender_account,omitempty"`
-	Destination   string                 `protobuf:"bytes,3,opt,name=destination,proto3" json:"destination,omitempty"`
-	Recipients    []string               `protobuf:"bytes,4,rep,name=recipients,proto3" json:"recipients,omitempty"`
-	Envelope      []byte                 `protobuf:"bytes,5,opt,name=envelope,proto3" json:"envelope,omitempty"`
-	Attempts      uint32                 `protobuf:"varint,6,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	FirstSeen     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=first_seen,json=firstSeen,proto3" json:"first_seen,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *OutboxRow) Reset() {
-	*x = OutboxRow{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[48]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *OutboxRow) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*OutboxRow) ProtoMessage() {}
-
-func (x *OutboxRow) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[48]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use OutboxRow.ProtoReflect.Descriptor instead.
-func (*OutboxRow) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{48}
-}
-
-func (x *OutboxRow) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-func (x *OutboxRow) GetSenderAccount() string {
-	if x != nil {
-		return x.SenderAccount
-	}
-	return ""
-}
-
-func (x *OutboxRow) GetDestination() string {
-	if x != nil {
-		return x.Destination
-	}
-	return ""
-}
-
-func (x *OutboxRow) GetRecipients() []string {
-	if x != nil {
-		return x.Recipients
-	}
-	return nil
-}
-
-func (x *OutboxRow) GetEnvelope() []byte {
-	if x != nil {
-		return x.Envelope
-	}
-	return nil
-}
-
-func (x *OutboxRow) GetAttempts() uint32 {
-	if x != nil {
-		return x.Attempts
-	}
-	return 0
-}
-
-func (x *OutboxRow) GetFirstSeen() *timestamppb.Timestamp {
-	if x != nil {
-		return x.FirstSeen
-	}
-	return nil
-}
-
 type SettleRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Settlements   []*Settlement          `protobuf:"bytes,1,rep,name=settlements,proto3" json:"settlements,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of one account.
+	SenderAccount string        `protobuf:"bytes,1,opt,name=sender_account,json=senderAccount,proto3" json:"sender_account,omitempty"`
+	Settlements   []*Settlement `protobuf:"bytes,2,rep,name=settlements,proto3" json:"settlements,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SettleRequest) Reset() {
 	*x = SettleRequest{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[49]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3774,7 +3874,7 @@ func (x *SettleRequest) String() string {
 func (*SettleRequest) ProtoMessage() {}
 
 func (x *SettleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[49]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3787,7 +3887,14 @@ func (x *SettleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleRequest.ProtoReflect.Descriptor instead.
 func (*SettleRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{49}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *SettleRequest) GetSenderAccount() string {
+	if x != nil {
+		return x.SenderAccount
+	}
+	return ""
 }
 
 func (x *SettleRequest) GetSettlements() []*Settlement {
@@ -3802,15 +3909,14 @@ type Settlement struct {
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	State         Settlement_State       `protobuf:"varint,2,opt,name=state,proto3,enum=mesh.shard.v1.Settlement_State" json:"state,omitempty"`
 	NextAttempt   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=next_attempt,json=nextAttempt,proto3" json:"next_attempt,omitempty"`
-	Code          uint32                 `protobuf:"varint,4,opt,name=code,proto3" json:"code,omitempty"`
-	Rule          string                 `protobuf:"bytes,5,opt,name=rule,proto3" json:"rule,omitempty"`
+	Verdict       *AccessVerdict         `protobuf:"bytes,4,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Settlement) Reset() {
 	*x = Settlement{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[50]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3822,7 +3928,7 @@ func (x *Settlement) String() string {
 func (*Settlement) ProtoMessage() {}
 
 func (x *Settlement) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[50]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3835,7 +3941,7 @@ func (x *Settlement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settlement.ProtoReflect.Descriptor instead.
 func (*Settlement) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{50}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Settlement) GetId() string {
@@ -3859,18 +3965,11 @@ func (x *Settlement) GetNextAttempt() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *Settlement) GetCode() uint32 {
+func (x *Settlement) GetVerdict() *AccessVerdict {
 	if x != nil {
-		return x.Code
+		return x.Verdict
 	}
-	return 0
-}
-
-func (x *Settlement) GetRule() string {
-	if x != nil {
-		return x.Rule
-	}
-	return ""
+	return nil
 }
 
 type SettleResponse struct {
@@ -3881,7 +3980,7 @@ type SettleResponse struct {
 
 func (x *SettleResponse) Reset() {
 	*x = SettleResponse{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[51]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3893,7 +3992,7 @@ func (x *SettleResponse) String() string {
 func (*SettleResponse) ProtoMessage() {}
 
 func (x *SettleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[51]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3906,7 +4005,594 @@ func (x *SettleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleResponse.ProtoReflect.Descriptor instead.
 func (*SettleResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{51}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{53}
+}
+
+type TraceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	MessageId     string                 `protobuf:"bytes,2,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TraceRequest) Reset() {
+	*x = TraceRequest{}
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TraceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TraceRequest) ProtoMessage() {}
+
+func (x *TraceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TraceRequest.ProtoReflect.Descriptor instead.
+func (*TraceRequest) Descriptor() ([]byte, []int) {
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *TraceRequest) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *TraceRequest) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+type TraceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As sender.
+	Outbox []*OutboxRow `protobuf:"bytes,1,rep,name=outbox,proto3" json:"outbox,omitempty"`
+	// As recipient.
+	Verdicts      []*VerdictRecord `protobuf:"bytes,2,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TraceResponse) Reset() {
+	*x = TraceResponse{}
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TraceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TraceResponse) ProtoMessage() {}
+
+func (x *TraceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TraceResponse.ProtoReflect.Descriptor instead.
+func (*TraceResponse) Descriptor() ([]byte, []int) {
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *TraceResponse) GetOutbox() []*OutboxRow {
+	if x != nil {
+		return x.Outbox
+	}
+	return nil
+}
+
+func (x *TraceResponse) GetVerdicts() []*VerdictRecord {
+	if x != nil {
+		return x.Verdicts
+	}
+	return nil
+}
+
+type OutboxRow struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Recipient string                 `protobuf:"bytes,2,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	Domain    string                 `protobuf:"bytes,3,opt,name=domain,proto3" json:"domain,omitempty"`
+	// due, published, delivered, failed
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	Attempts      uint32                 `protobuf:"varint,5,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	Created       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=created,proto3" json:"created,omitempty"`
+	NextAttempt   *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=next_attempt,json=nextAttempt,proto3" json:"next_attempt,omitempty"`
+	Verdict       *AccessVerdict         `protobuf:"bytes,8,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	VerdictAt     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=verdict_at,json=verdictAt,proto3" json:"verdict_at,omitempty"`
+	Frame         int64                  `protobuf:"varint,10,opt,name=frame,proto3" json:"frame,omitempty"`
+	MessageType   string                 `protobuf:"bytes,11,opt,name=message_type,json=messageType,proto3" json:"message_type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutboxRow) Reset() {
+	*x = OutboxRow{}
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutboxRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutboxRow) ProtoMessage() {}
+
+func (x *OutboxRow) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutboxRow.ProtoReflect.Descriptor instead.
+func (*OutboxRow) Descriptor() ([]byte, []int) {
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *OutboxRow) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *OutboxRow) GetRecipient() string {
+	if x != nil {
+		return x.Recipient
+	}
+	return ""
+}
+
+func (x *OutboxRow) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *OutboxRow) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *OutboxRow) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *OutboxRow) GetCreated() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Created
+	}
+	return nil
+}
+
+func (x *OutboxRow) GetNextAttempt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextAttempt
+	}
+	return nil
+}
+
+func (x *OutboxRow) GetVerdict() *AccessVerdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return nil
+}
+
+func (x *OutboxRow) GetVerdictAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.VerdictAt
+	}
+	return nil
+}
+
+func (x *OutboxRow) GetFrame() int64 {
+	if x != nil {
+		return x.Frame
+	}
+	return 0
+}
+
+func (x *OutboxRow) GetMessageType() string {
+	if x != nil {
+		return x.MessageType
+	}
+	return ""
+}
+
+type VerdictRecord struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	SenderAddress    string                 `protobuf:"bytes,1,opt,name=sender_address,json=senderAddress,proto3" json:"sender_address,omitempty"`
+	SenderProfileUdf string                 `protobuf:"bytes,2,opt,name=sender_profile_udf,json=senderProfileUdf,proto3" json:"sender_profile_udf,omitempty"`
+	MessageType      string                 `protobuf:"bytes,3,opt,name=message_type,json=messageType,proto3" json:"message_type,omitempty"`
+	// In mmm_Inbound, when accepted.
+	Index         *int64                 `protobuf:"varint,4,opt,name=index,proto3,oneof" json:"index,omitempty"`
+	Verdict       *AccessVerdict         `protobuf:"bytes,5,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	Inputs        string                 `protobuf:"bytes,6,opt,name=inputs,proto3" json:"inputs,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerdictRecord) Reset() {
+	*x = VerdictRecord{}
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerdictRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerdictRecord) ProtoMessage() {}
+
+func (x *VerdictRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerdictRecord.ProtoReflect.Descriptor instead.
+func (*VerdictRecord) Descriptor() ([]byte, []int) {
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *VerdictRecord) GetSenderAddress() string {
+	if x != nil {
+		return x.SenderAddress
+	}
+	return ""
+}
+
+func (x *VerdictRecord) GetSenderProfileUdf() string {
+	if x != nil {
+		return x.SenderProfileUdf
+	}
+	return ""
+}
+
+func (x *VerdictRecord) GetMessageType() string {
+	if x != nil {
+		return x.MessageType
+	}
+	return ""
+}
+
+func (x *VerdictRecord) GetIndex() int64 {
+	if x != nil && x.Index != nil {
+		return *x.Index
+	}
+	return 0
+}
+
+func (x *VerdictRecord) GetVerdict() *AccessVerdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return nil
+}
+
+func (x *VerdictRecord) GetInputs() string {
+	if x != nil {
+		return x.Inputs
+	}
+	return ""
+}
+
+func (x *VerdictRecord) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+type IncidentsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent: every partition of the shard.
+	Partition *uint32 `protobuf:"varint,1,opt,name=partition,proto3,oneof" json:"partition,omitempty"`
+	// First index, with a partition.
+	First         int64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	Limit         int32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IncidentsRequest) Reset() {
+	*x = IncidentsRequest{}
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IncidentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IncidentsRequest) ProtoMessage() {}
+
+func (x *IncidentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IncidentsRequest.ProtoReflect.Descriptor instead.
+func (*IncidentsRequest) Descriptor() ([]byte, []int) {
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *IncidentsRequest) GetPartition() uint32 {
+	if x != nil && x.Partition != nil {
+		return *x.Partition
+	}
+	return 0
+}
+
+func (x *IncidentsRequest) GetFirst() int64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *IncidentsRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type IncidentsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incidents     []*Incident            `protobuf:"bytes,1,rep,name=incidents,proto3" json:"incidents,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IncidentsResponse) Reset() {
+	*x = IncidentsResponse{}
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IncidentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IncidentsResponse) ProtoMessage() {}
+
+func (x *IncidentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IncidentsResponse.ProtoReflect.Descriptor instead.
+func (*IncidentsResponse) Descriptor() ([]byte, []int) {
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *IncidentsResponse) GetIncidents() []*Incident {
+	if x != nil {
+		return x.Incidents
+	}
+	return nil
+}
+
+type Incident struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Partition     uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	Frame         *Frame                 `protobuf:"bytes,2,opt,name=frame,proto3" json:"frame,omitempty"`
+	Resolved      bool                   `protobuf:"varint,3,opt,name=resolved,proto3" json:"resolved,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Incident) Reset() {
+	*x = Incident{}
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Incident) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Incident) ProtoMessage() {}
+
+func (x *Incident) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Incident.ProtoReflect.Descriptor instead.
+func (*Incident) Descriptor() ([]byte, []int) {
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *Incident) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Incident) GetFrame() *Frame {
+	if x != nil {
+		return x.Frame
+	}
+	return nil
+}
+
+func (x *Incident) GetResolved() bool {
+	if x != nil {
+		return x.Resolved
+	}
+	return false
+}
+
+type ResolveIncidentRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Partition uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	Index     int64                  `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	// What was done; goes into the completion.
+	Note          string `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveIncidentRequest) Reset() {
+	*x = ResolveIncidentRequest{}
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveIncidentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveIncidentRequest) ProtoMessage() {}
+
+func (x *ResolveIncidentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveIncidentRequest.ProtoReflect.Descriptor instead.
+func (*ResolveIncidentRequest) Descriptor() ([]byte, []int) {
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *ResolveIncidentRequest) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *ResolveIncidentRequest) GetIndex() int64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ResolveIncidentRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+type ResolveIncidentResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveIncidentResponse) Reset() {
+	*x = ResolveIncidentResponse{}
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveIncidentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveIncidentResponse) ProtoMessage() {}
+
+func (x *ResolveIncidentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveIncidentResponse.ProtoReflect.Descriptor instead.
+func (*ResolveIncidentResponse) Descriptor() ([]byte, []int) {
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{62}
 }
 
 type WhereRequest struct {
@@ -3918,7 +4604,7 @@ type WhereRequest struct {
 
 func (x *WhereRequest) Reset() {
 	*x = WhereRequest{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[52]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3930,7 +4616,7 @@ func (x *WhereRequest) String() string {
 func (*WhereRequest) ProtoMessage() {}
 
 func (x *WhereRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[52]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3943,7 +4629,7 @@ func (x *WhereRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhereRequest.ProtoReflect.Descriptor instead.
 func (*WhereRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{52}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *WhereRequest) GetAddress() string {
@@ -3967,7 +4653,7 @@ type WhereResponse struct {
 
 func (x *WhereResponse) Reset() {
 	*x = WhereResponse{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[53]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3979,7 +4665,7 @@ func (x *WhereResponse) String() string {
 func (*WhereResponse) ProtoMessage() {}
 
 func (x *WhereResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[53]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3992,7 +4678,7 @@ func (x *WhereResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhereResponse.ProtoReflect.Descriptor instead.
 func (*WhereResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{53}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *WhereResponse) GetPartition() uint32 {
@@ -4049,7 +4735,7 @@ type Partition struct {
 
 func (x *Partition) Reset() {
 	*x = Partition{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[54]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4061,7 +4747,7 @@ func (x *Partition) String() string {
 func (*Partition) ProtoMessage() {}
 
 func (x *Partition) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[54]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4074,7 +4760,7 @@ func (x *Partition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Partition.ProtoReflect.Descriptor instead.
 func (*Partition) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{54}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Partition) GetPartition() uint32 {
@@ -4113,7 +4799,7 @@ type ListPartitionsRequest struct {
 
 func (x *ListPartitionsRequest) Reset() {
 	*x = ListPartitionsRequest{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[55]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4125,7 +4811,7 @@ func (x *ListPartitionsRequest) String() string {
 func (*ListPartitionsRequest) ProtoMessage() {}
 
 func (x *ListPartitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[55]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4138,7 +4824,7 @@ func (x *ListPartitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPartitionsRequest.ProtoReflect.Descriptor instead.
 func (*ListPartitionsRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{55}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{66}
 }
 
 type ListPartitionsResponse struct {
@@ -4150,7 +4836,7 @@ type ListPartitionsResponse struct {
 
 func (x *ListPartitionsResponse) Reset() {
 	*x = ListPartitionsResponse{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[56]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4162,7 +4848,7 @@ func (x *ListPartitionsResponse) String() string {
 func (*ListPartitionsResponse) ProtoMessage() {}
 
 func (x *ListPartitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[56]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4175,7 +4861,7 @@ func (x *ListPartitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPartitionsResponse.ProtoReflect.Descriptor instead.
 func (*ListPartitionsResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{56}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListPartitionsResponse) GetPartitions() []*Partition {
@@ -4197,7 +4883,7 @@ type SetPartitionRequest struct {
 
 func (x *SetPartitionRequest) Reset() {
 	*x = SetPartitionRequest{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[57]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4209,7 +4895,7 @@ func (x *SetPartitionRequest) String() string {
 func (*SetPartitionRequest) ProtoMessage() {}
 
 func (x *SetPartitionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[57]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4222,7 +4908,7 @@ func (x *SetPartitionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPartitionRequest.ProtoReflect.Descriptor instead.
 func (*SetPartitionRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{57}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SetPartitionRequest) GetFirst() uint32 {
@@ -4261,7 +4947,7 @@ type SetPartitionResponse struct {
 
 func (x *SetPartitionResponse) Reset() {
 	*x = SetPartitionResponse{}
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[58]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4273,7 +4959,7 @@ func (x *SetPartitionResponse) String() string {
 func (*SetPartitionResponse) ProtoMessage() {}
 
 func (x *SetPartitionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_shard_v1_shard_proto_msgTypes[58]
+	mi := &file_mesh_shard_v1_shard_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4286,7 +4972,7 @@ func (x *SetPartitionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPartitionResponse.ProtoReflect.Descriptor instead.
 func (*SetPartitionResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{58}
+	return file_mesh_shard_v1_shard_proto_rawDescGZIP(), []int{69}
 }
 
 var File_mesh_shard_v1_shard_proto protoreflect.FileDescriptor
@@ -4477,12 +5163,23 @@ const file_mesh_shard_v1_shard_proto_rawDesc = "" +
 	"\x06caller\x18\x01 \x01(\v2\x15.mesh.shard.v1.CallerR\x06caller\x12>\n" +
 	"\fpublications\x18\x02 \x03(\v2\x1a.mesh.shard.v1.PublicationR\fpublications\"G\n" +
 	"\x0fPublishResponse\x124\n" +
-	"\aentries\x18\x01 \x03(\v2\x1a.mesh.shard.v1.EntryResultR\aentries\"\xb4\x01\n" +
+	"\aentries\x18\x01 \x03(\v2\x1a.mesh.shard.v1.EntryResultR\aentries\"\x85\x02\n" +
 	"\vPostRequest\x12-\n" +
-	"\x06caller\x18\x01 \x01(\v2\x15.mesh.shard.v1.CallerR\x06caller\x12\x1a\n" +
-	"\baccounts\x18\x02 \x03(\tR\baccounts\x120\n" +
-	"\bmessages\x18\x03 \x03(\v2\x14.mesh.shard.v1.EntryR\bmessages\x12(\n" +
-	"\x04self\x18\x04 \x03(\v2\x14.mesh.shard.v1.EntryR\x04self\"g\n" +
+	"\x06caller\x18\x01 \x01(\v2\x15.mesh.shard.v1.CallerR\x06caller\x128\n" +
+	"\n" +
+	"recipients\x18\x02 \x03(\v2\x18.mesh.shard.v1.AddresseeR\n" +
+	"recipients\x121\n" +
+	"\bmessages\x18\x03 \x03(\v2\x15.mesh.shard.v1.LetterR\bmessages\x12(\n" +
+	"\x04self\x18\x04 \x03(\v2\x14.mesh.shard.v1.EntryR\x04self\x12\x18\n" +
+	"\aaccount\x18\x05 \x01(\tR\aaccount\x12\x16\n" +
+	"\x06waiter\x18\x06 \x01(\tR\x06waiter\"O\n" +
+	"\x06Letter\x12*\n" +
+	"\x05entry\x18\x01 \x01(\v2\x14.mesh.shard.v1.EntryR\x05entry\x12\x19\n" +
+	"\bsign_kid\x18\x02 \x01(\tR\asignKid\"U\n" +
+	"\tAddressee\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
+	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x16\n" +
+	"\x06reject\x18\x03 \x01(\rR\x06reject\"g\n" +
 	"\fPostResponse\x124\n" +
 	"\aentries\x18\x01 \x03(\v2\x1a.mesh.shard.v1.EntryResultR\aentries\x12!\n" +
 	"\fdelivery_ids\x18\x02 \x03(\tR\vdeliveryIds\"\xd3\x01\n" +
@@ -4547,70 +5244,107 @@ const file_mesh_shard_v1_shard_proto_rawDesc = "" +
 	"operations\x18\x03 \x03(\v2\x18.mesh.shard.v1.OperationR\n" +
 	"operations\"+\n" +
 	"\x0fOperateResponse\x12\x18\n" +
-	"\aresults\x18\x01 \x03(\fR\aresults\"\xbe\x01\n" +
+	"\aresults\x18\x01 \x03(\fR\aresults\"\x9b\x01\n" +
 	"\rPolicyRequest\x12\x1c\n" +
 	"\trecipient\x18\x01 \x01(\tR\trecipient\x12%\n" +
 	"\x0esender_address\x18\x02 \x01(\tR\rsenderAddress\x12,\n" +
-	"\x12sender_profile_udf\x18\x03 \x01(\tR\x10senderProfileUdf\x12!\n" +
-	"\fmessage_type\x18\x04 \x01(\tR\vmessageType\x12\x17\n" +
-	"\apin_udf\x18\x05 \x01(\tR\x06pinUdf\"\xff\x01\n" +
+	"\x12sender_profile_udf\x18\x03 \x01(\tR\x10senderProfileUdf\x12\x17\n" +
+	"\apin_udf\x18\x04 \x01(\tR\x06pinUdf\"\xf4\x01\n" +
 	"\x0ePolicyResponse\x121\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1b.mesh.shard.v1.AccountStateR\x05state\x12\x1a\n" +
 	"\bredirect\x18\x02 \x01(\tR\bredirect\x12\x18\n" +
 	"\acontact\x18\x03 \x01(\bR\acontact\x12\x16\n" +
 	"\x06rights\x18\x04 \x03(\tR\x06rights\x12,\n" +
 	"\x12pinned_profile_udf\x18\x05 \x01(\tR\x10pinnedProfileUdf\x12\x19\n" +
-	"\blive_pin\x18\x06 \x01(\bR\alivePin\x12#\n" +
-	"\ropen_messages\x18\a \x01(\x03R\fopenMessages\"\xbb\x02\n" +
-	"\x0eDeliverRequest\x12\x1f\n" +
-	"\vdelivery_id\x18\x01 \x01(\tR\n" +
-	"deliveryId\x12\x1c\n" +
-	"\trecipient\x18\x02 \x01(\tR\trecipient\x12,\n" +
-	"\x12sender_profile_udf\x18\x03 \x01(\tR\x10senderProfileUdf\x12%\n" +
-	"\x0esender_address\x18\x04 \x01(\tR\rsenderAddress\x12.\n" +
-	"\amessage\x18\x05 \x01(\v2\x14.mesh.shard.v1.EntryR\amessage\x12\x16\n" +
-	"\x06accept\x18\x06 \x01(\bR\x06accept\x12\x12\n" +
-	"\x04code\x18\a \x01(\rR\x04code\x12\x12\n" +
-	"\x04rule\x18\b \x01(\tR\x04rule\x12%\n" +
-	"\x0epolicy_version\x18\t \x01(\tR\rpolicyVersion\"E\n" +
+	"\blive_pin\x18\x06 \x01(\bR\alivePin\x12\x18\n" +
+	"\ainbound\x18\a \x01(\x03R\ainbound\"\x83\x02\n" +
+	"\x0eDeliverRequest\x12\x1c\n" +
+	"\trecipient\x18\x01 \x01(\tR\trecipient\x12%\n" +
+	"\x0esender_address\x18\x02 \x01(\tR\rsenderAddress\x12,\n" +
+	"\x12sender_profile_udf\x18\x03 \x01(\tR\x10senderProfileUdf\x12.\n" +
+	"\amessage\x18\x04 \x01(\v2\x14.mesh.shard.v1.EntryR\amessage\x126\n" +
+	"\averdict\x18\x05 \x01(\v2\x1c.mesh.shard.v1.AccessVerdictR\averdict\x12\x16\n" +
+	"\x06inputs\x18\x06 \x01(\tR\x06inputs\"z\n" +
+	"\rAccessVerdict\x12\x1a\n" +
+	"\baccepted\x18\x01 \x01(\bR\baccepted\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\rR\x04code\x12\x12\n" +
+	"\x04rule\x18\x03 \x01(\tR\x04rule\x12%\n" +
+	"\x0epolicy_version\x18\x04 \x01(\tR\rpolicyVersion\"E\n" +
 	"\x0fDeliverResponse\x122\n" +
-	"\x06result\x18\x01 \x01(\v2\x1a.mesh.shard.v1.EntryResultR\x06result\"_\n" +
+	"\x06result\x18\x01 \x01(\v2\x1a.mesh.shard.v1.EntryResultR\x06result\"\x90\x01\n" +
+	"\x0eVerdictRequest\x12%\n" +
+	"\x0esender_account\x18\x01 \x01(\tR\rsenderAccount\x12\x1f\n" +
+	"\vdelivery_id\x18\x02 \x01(\tR\n" +
+	"deliveryId\x126\n" +
+	"\averdict\x18\x03 \x01(\v2\x1c.mesh.shard.v1.AccessVerdictR\averdict\"\x11\n" +
+	"\x0fVerdictResponse\"_\n" +
 	"\rReportRequest\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x120\n" +
 	"\bincident\x18\x02 \x01(\v2\x14.mesh.shard.v1.EntryR\bincident\"&\n" +
 	"\x0eReportResponse\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x03R\x05index\"\"\n" +
-	"\n" +
-	"DueRequest\x12\x14\n" +
-	"\x05limit\x18\x01 \x01(\x05R\x05limit\";\n" +
-	"\vDueResponse\x12,\n" +
-	"\x04rows\x18\x01 \x03(\v2\x18.mesh.shard.v1.OutboxRowR\x04rows\"\xf7\x01\n" +
-	"\tOutboxRow\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12%\n" +
-	"\x0esender_account\x18\x02 \x01(\tR\rsenderAccount\x12 \n" +
-	"\vdestination\x18\x03 \x01(\tR\vdestination\x12\x1e\n" +
-	"\n" +
-	"recipients\x18\x04 \x03(\tR\n" +
-	"recipients\x12\x1a\n" +
-	"\benvelope\x18\x05 \x01(\fR\benvelope\x12\x1a\n" +
-	"\battempts\x18\x06 \x01(\rR\battempts\x129\n" +
-	"\n" +
-	"first_seen\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tfirstSeen\"L\n" +
-	"\rSettleRequest\x12;\n" +
-	"\vsettlements\x18\x01 \x03(\v2\x19.mesh.shard.v1.SettlementR\vsettlements\"\x92\x02\n" +
+	"\x05index\x18\x01 \x01(\x03R\x05index\"s\n" +
+	"\rSettleRequest\x12%\n" +
+	"\x0esender_account\x18\x01 \x01(\tR\rsenderAccount\x12;\n" +
+	"\vsettlements\x18\x02 \x03(\v2\x19.mesh.shard.v1.SettlementR\vsettlements\"\xa2\x02\n" +
 	"\n" +
 	"Settlement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x125\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1f.mesh.shard.v1.Settlement.StateR\x05state\x12=\n" +
-	"\fnext_attempt\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vnextAttempt\x12\x12\n" +
-	"\x04code\x18\x04 \x01(\rR\x04code\x12\x12\n" +
-	"\x04rule\x18\x05 \x01(\tR\x04rule\"V\n" +
+	"\fnext_attempt\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vnextAttempt\x126\n" +
+	"\averdict\x18\x04 \x01(\v2\x1c.mesh.shard.v1.AccessVerdictR\averdict\"V\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSTATE_DELIVERED\x10\x01\x12\x0f\n" +
 	"\vSTATE_RETRY\x10\x02\x12\x10\n" +
 	"\fSTATE_FAILED\x10\x03\"\x10\n" +
-	"\x0eSettleResponse\"(\n" +
+	"\x0eSettleResponse\"G\n" +
+	"\fTraceRequest\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x02 \x01(\tR\tmessageId\"{\n" +
+	"\rTraceResponse\x120\n" +
+	"\x06outbox\x18\x01 \x03(\v2\x18.mesh.shard.v1.OutboxRowR\x06outbox\x128\n" +
+	"\bverdicts\x18\x02 \x03(\v2\x1c.mesh.shard.v1.VerdictRecordR\bverdicts\"\xa4\x03\n" +
+	"\tOutboxRow\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
+	"\trecipient\x18\x02 \x01(\tR\trecipient\x12\x16\n" +
+	"\x06domain\x18\x03 \x01(\tR\x06domain\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x1a\n" +
+	"\battempts\x18\x05 \x01(\rR\battempts\x124\n" +
+	"\acreated\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12=\n" +
+	"\fnext_attempt\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vnextAttempt\x126\n" +
+	"\averdict\x18\b \x01(\v2\x1c.mesh.shard.v1.AccessVerdictR\averdict\x129\n" +
+	"\n" +
+	"verdict_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tverdictAt\x12\x14\n" +
+	"\x05frame\x18\n" +
+	" \x01(\x03R\x05frame\x12!\n" +
+	"\fmessage_type\x18\v \x01(\tR\vmessageType\"\xa8\x02\n" +
+	"\rVerdictRecord\x12%\n" +
+	"\x0esender_address\x18\x01 \x01(\tR\rsenderAddress\x12,\n" +
+	"\x12sender_profile_udf\x18\x02 \x01(\tR\x10senderProfileUdf\x12!\n" +
+	"\fmessage_type\x18\x03 \x01(\tR\vmessageType\x12\x19\n" +
+	"\x05index\x18\x04 \x01(\x03H\x00R\x05index\x88\x01\x01\x126\n" +
+	"\averdict\x18\x05 \x01(\v2\x1c.mesh.shard.v1.AccessVerdictR\averdict\x12\x16\n" +
+	"\x06inputs\x18\x06 \x01(\tR\x06inputs\x12*\n" +
+	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02atB\b\n" +
+	"\x06_index\"o\n" +
+	"\x10IncidentsRequest\x12!\n" +
+	"\tpartition\x18\x01 \x01(\rH\x00R\tpartition\x88\x01\x01\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\x03R\x05first\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x05R\x05limitB\f\n" +
+	"\n" +
+	"_partition\"J\n" +
+	"\x11IncidentsResponse\x125\n" +
+	"\tincidents\x18\x01 \x03(\v2\x17.mesh.shard.v1.IncidentR\tincidents\"p\n" +
+	"\bIncident\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\rR\tpartition\x12*\n" +
+	"\x05frame\x18\x02 \x01(\v2\x14.mesh.shard.v1.FrameR\x05frame\x12\x1a\n" +
+	"\bresolved\x18\x03 \x01(\bR\bresolved\"`\n" +
+	"\x16ResolveIncidentRequest\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x03R\x05index\x12\x12\n" +
+	"\x04note\x18\x03 \x01(\tR\x04note\"\x19\n" +
+	"\x17ResolveIncidentResponse\"(\n" +
 	"\fWhereRequest\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\"\xfa\x01\n" +
 	"\rWhereResponse\x12\x1c\n" +
@@ -4669,18 +5403,21 @@ const file_mesh_shard_v1_shard_proto_rawDesc = "" +
 	"\x05Claim\x12\x1b.mesh.shard.v1.ClaimRequest\x1a\x1c.mesh.shard.v1.ClaimResponse\x12N\n" +
 	"\tPollClaim\x12\x1f.mesh.shard.v1.PollClaimRequest\x1a .mesh.shard.v1.PollClaimResponse\x12T\n" +
 	"\vCreateGroup\x12!.mesh.shard.v1.CreateGroupRequest\x1a\".mesh.shard.v1.CreateGroupResponse\x12H\n" +
-	"\aOperate\x12\x1d.mesh.shard.v1.OperateRequest\x1a\x1e.mesh.shard.v1.OperateResponse2\xe9\x01\n" +
+	"\aOperate\x12\x1d.mesh.shard.v1.OperateRequest\x1a\x1e.mesh.shard.v1.OperateResponse2\xb3\x02\n" +
 	"\x0fDeliveryService\x12E\n" +
 	"\x06Policy\x12\x1c.mesh.shard.v1.PolicyRequest\x1a\x1d.mesh.shard.v1.PolicyResponse\x12H\n" +
-	"\aDeliver\x12\x1d.mesh.shard.v1.DeliverRequest\x1a\x1e.mesh.shard.v1.DeliverResponse\x12E\n" +
-	"\x06Report\x12\x1c.mesh.shard.v1.ReportRequest\x1a\x1d.mesh.shard.v1.ReportResponse2\x98\x01\n" +
-	"\x11SettlementService\x12<\n" +
-	"\x03Due\x12\x19.mesh.shard.v1.DueRequest\x1a\x1a.mesh.shard.v1.DueResponse\x12E\n" +
-	"\x06Settle\x12\x1c.mesh.shard.v1.SettleRequest\x1a\x1d.mesh.shard.v1.SettleResponse2\x8a\x02\n" +
+	"\aDeliver\x12\x1d.mesh.shard.v1.DeliverRequest\x1a\x1e.mesh.shard.v1.DeliverResponse\x12H\n" +
+	"\aVerdict\x12\x1d.mesh.shard.v1.VerdictRequest\x1a\x1e.mesh.shard.v1.VerdictResponse\x12E\n" +
+	"\x06Report\x12\x1c.mesh.shard.v1.ReportRequest\x1a\x1d.mesh.shard.v1.ReportResponse2Z\n" +
+	"\x11SettlementService\x12E\n" +
+	"\x06Settle\x12\x1c.mesh.shard.v1.SettleRequest\x1a\x1d.mesh.shard.v1.SettleResponse2\x80\x04\n" +
 	"\fAdminService\x12B\n" +
 	"\x05Where\x12\x1b.mesh.shard.v1.WhereRequest\x1a\x1c.mesh.shard.v1.WhereResponse\x12]\n" +
 	"\x0eListPartitions\x12$.mesh.shard.v1.ListPartitionsRequest\x1a%.mesh.shard.v1.ListPartitionsResponse\x12W\n" +
-	"\fSetPartition\x12\".mesh.shard.v1.SetPartitionRequest\x1a#.mesh.shard.v1.SetPartitionResponseB7Z5github.com/mathmesh/meshd/proto/mesh/shard/v1;shardpbb\x06proto3"
+	"\fSetPartition\x12\".mesh.shard.v1.SetPartitionRequest\x1a#.mesh.shard.v1.SetPartitionResponse\x12B\n" +
+	"\x05Trace\x12\x1b.mesh.shard.v1.TraceRequest\x1a\x1c.mesh.shard.v1.TraceResponse\x12N\n" +
+	"\tIncidents\x12\x1f.mesh.shard.v1.IncidentsRequest\x1a .mesh.shard.v1.IncidentsResponse\x12`\n" +
+	"\x0fResolveIncident\x12%.mesh.shard.v1.ResolveIncidentRequest\x1a&.mesh.shard.v1.ResolveIncidentResponseB7Z5github.com/mathmesh/meshd/proto/mesh/shard/v1;shardpbb\x06proto3"
 
 var (
 	file_mesh_shard_v1_shard_proto_rawDescOnce sync.Once
@@ -4695,7 +5432,7 @@ func file_mesh_shard_v1_shard_proto_rawDescGZIP() []byte {
 }
 
 var file_mesh_shard_v1_shard_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_mesh_shard_v1_shard_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_mesh_shard_v1_shard_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_mesh_shard_v1_shard_proto_goTypes = []any{
 	(Mode)(0),                        // 0: mesh.shard.v1.Mode
 	(AccountState)(0),                // 1: mesh.shard.v1.AccountState
@@ -4729,159 +5466,189 @@ var file_mesh_shard_v1_shard_proto_goTypes = []any{
 	(*PublishRequest)(nil),           // 29: mesh.shard.v1.PublishRequest
 	(*PublishResponse)(nil),          // 30: mesh.shard.v1.PublishResponse
 	(*PostRequest)(nil),              // 31: mesh.shard.v1.PostRequest
-	(*PostResponse)(nil),             // 32: mesh.shard.v1.PostResponse
-	(*ConnectRequest)(nil),           // 33: mesh.shard.v1.ConnectRequest
-	(*ConnectResponse)(nil),          // 34: mesh.shard.v1.ConnectResponse
-	(*CompleteRequest)(nil),          // 35: mesh.shard.v1.CompleteRequest
-	(*CompleteResponse)(nil),         // 36: mesh.shard.v1.CompleteResponse
-	(*ClaimRequest)(nil),             // 37: mesh.shard.v1.ClaimRequest
-	(*ClaimResponse)(nil),            // 38: mesh.shard.v1.ClaimResponse
-	(*PollClaimRequest)(nil),         // 39: mesh.shard.v1.PollClaimRequest
-	(*PollClaimResponse)(nil),        // 40: mesh.shard.v1.PollClaimResponse
-	(*CreateGroupRequest)(nil),       // 41: mesh.shard.v1.CreateGroupRequest
-	(*CreateGroupResponse)(nil),      // 42: mesh.shard.v1.CreateGroupResponse
-	(*Operation)(nil),                // 43: mesh.shard.v1.Operation
-	(*OperateRequest)(nil),           // 44: mesh.shard.v1.OperateRequest
-	(*OperateResponse)(nil),          // 45: mesh.shard.v1.OperateResponse
-	(*PolicyRequest)(nil),            // 46: mesh.shard.v1.PolicyRequest
-	(*PolicyResponse)(nil),           // 47: mesh.shard.v1.PolicyResponse
-	(*DeliverRequest)(nil),           // 48: mesh.shard.v1.DeliverRequest
-	(*DeliverResponse)(nil),          // 49: mesh.shard.v1.DeliverResponse
-	(*ReportRequest)(nil),            // 50: mesh.shard.v1.ReportRequest
-	(*ReportResponse)(nil),           // 51: mesh.shard.v1.ReportResponse
-	(*DueRequest)(nil),               // 52: mesh.shard.v1.DueRequest
-	(*DueResponse)(nil),              // 53: mesh.shard.v1.DueResponse
-	(*OutboxRow)(nil),                // 54: mesh.shard.v1.OutboxRow
-	(*SettleRequest)(nil),            // 55: mesh.shard.v1.SettleRequest
-	(*Settlement)(nil),               // 56: mesh.shard.v1.Settlement
-	(*SettleResponse)(nil),           // 57: mesh.shard.v1.SettleResponse
-	(*WhereRequest)(nil),             // 58: mesh.shard.v1.WhereRequest
-	(*WhereResponse)(nil),            // 59: mesh.shard.v1.WhereResponse
-	(*Partition)(nil),                // 60: mesh.shard.v1.Partition
-	(*ListPartitionsRequest)(nil),    // 61: mesh.shard.v1.ListPartitionsRequest
-	(*ListPartitionsResponse)(nil),   // 62: mesh.shard.v1.ListPartitionsResponse
-	(*SetPartitionRequest)(nil),      // 63: mesh.shard.v1.SetPartitionRequest
-	(*SetPartitionResponse)(nil),     // 64: mesh.shard.v1.SetPartitionResponse
-	(*timestamppb.Timestamp)(nil),    // 65: google.protobuf.Timestamp
+	(*Letter)(nil),                   // 32: mesh.shard.v1.Letter
+	(*Addressee)(nil),                // 33: mesh.shard.v1.Addressee
+	(*PostResponse)(nil),             // 34: mesh.shard.v1.PostResponse
+	(*ConnectRequest)(nil),           // 35: mesh.shard.v1.ConnectRequest
+	(*ConnectResponse)(nil),          // 36: mesh.shard.v1.ConnectResponse
+	(*CompleteRequest)(nil),          // 37: mesh.shard.v1.CompleteRequest
+	(*CompleteResponse)(nil),         // 38: mesh.shard.v1.CompleteResponse
+	(*ClaimRequest)(nil),             // 39: mesh.shard.v1.ClaimRequest
+	(*ClaimResponse)(nil),            // 40: mesh.shard.v1.ClaimResponse
+	(*PollClaimRequest)(nil),         // 41: mesh.shard.v1.PollClaimRequest
+	(*PollClaimResponse)(nil),        // 42: mesh.shard.v1.PollClaimResponse
+	(*CreateGroupRequest)(nil),       // 43: mesh.shard.v1.CreateGroupRequest
+	(*CreateGroupResponse)(nil),      // 44: mesh.shard.v1.CreateGroupResponse
+	(*Operation)(nil),                // 45: mesh.shard.v1.Operation
+	(*OperateRequest)(nil),           // 46: mesh.shard.v1.OperateRequest
+	(*OperateResponse)(nil),          // 47: mesh.shard.v1.OperateResponse
+	(*PolicyRequest)(nil),            // 48: mesh.shard.v1.PolicyRequest
+	(*PolicyResponse)(nil),           // 49: mesh.shard.v1.PolicyResponse
+	(*DeliverRequest)(nil),           // 50: mesh.shard.v1.DeliverRequest
+	(*AccessVerdict)(nil),            // 51: mesh.shard.v1.AccessVerdict
+	(*DeliverResponse)(nil),          // 52: mesh.shard.v1.DeliverResponse
+	(*VerdictRequest)(nil),           // 53: mesh.shard.v1.VerdictRequest
+	(*VerdictResponse)(nil),          // 54: mesh.shard.v1.VerdictResponse
+	(*ReportRequest)(nil),            // 55: mesh.shard.v1.ReportRequest
+	(*ReportResponse)(nil),           // 56: mesh.shard.v1.ReportResponse
+	(*SettleRequest)(nil),            // 57: mesh.shard.v1.SettleRequest
+	(*Settlement)(nil),               // 58: mesh.shard.v1.Settlement
+	(*SettleResponse)(nil),           // 59: mesh.shard.v1.SettleResponse
+	(*TraceRequest)(nil),             // 60: mesh.shard.v1.TraceRequest
+	(*TraceResponse)(nil),            // 61: mesh.shard.v1.TraceResponse
+	(*OutboxRow)(nil),                // 62: mesh.shard.v1.OutboxRow
+	(*VerdictRecord)(nil),            // 63: mesh.shard.v1.VerdictRecord
+	(*IncidentsRequest)(nil),         // 64: mesh.shard.v1.IncidentsRequest
+	(*IncidentsResponse)(nil),        // 65: mesh.shard.v1.IncidentsResponse
+	(*Incident)(nil),                 // 66: mesh.shard.v1.Incident
+	(*ResolveIncidentRequest)(nil),   // 67: mesh.shard.v1.ResolveIncidentRequest
+	(*ResolveIncidentResponse)(nil),  // 68: mesh.shard.v1.ResolveIncidentResponse
+	(*WhereRequest)(nil),             // 69: mesh.shard.v1.WhereRequest
+	(*WhereResponse)(nil),            // 70: mesh.shard.v1.WhereResponse
+	(*Partition)(nil),                // 71: mesh.shard.v1.Partition
+	(*ListPartitionsRequest)(nil),    // 72: mesh.shard.v1.ListPartitionsRequest
+	(*ListPartitionsResponse)(nil),   // 73: mesh.shard.v1.ListPartitionsResponse
+	(*SetPartitionRequest)(nil),      // 74: mesh.shard.v1.SetPartitionRequest
+	(*SetPartitionResponse)(nil),     // 75: mesh.shard.v1.SetPartitionResponse
+	(*timestamppb.Timestamp)(nil),    // 76: google.protobuf.Timestamp
 }
 var file_mesh_shard_v1_shard_proto_depIdxs = []int32{
-	0,  // 0: mesh.shard.v1.Caller.mode:type_name -> mesh.shard.v1.Mode
-	65, // 1: mesh.shard.v1.Caller.ticket_issued:type_name -> google.protobuf.Timestamp
-	1,  // 2: mesh.shard.v1.ResolveResponse.state:type_name -> mesh.shard.v1.AccountState
-	6,  // 3: mesh.shard.v1.CheckRequest.caller:type_name -> mesh.shard.v1.Caller
-	11, // 4: mesh.shard.v1.Update.entries:type_name -> mesh.shard.v1.Entry
-	65, // 5: mesh.shard.v1.Frame.received:type_name -> google.protobuf.Timestamp
-	6,  // 6: mesh.shard.v1.CreateAccountRequest.caller:type_name -> mesh.shard.v1.Caller
-	65, // 7: mesh.shard.v1.CreateAccountRequest.profile_updated:type_name -> google.protobuf.Timestamp
-	12, // 8: mesh.shard.v1.CreateAccountRequest.updates:type_name -> mesh.shard.v1.Update
-	3,  // 9: mesh.shard.v1.CreateAccountRequest.policy:type_name -> mesh.shard.v1.CreateAccountRequest.Policy
-	1,  // 10: mesh.shard.v1.CreateAccountResponse.state:type_name -> mesh.shard.v1.AccountState
-	27, // 11: mesh.shard.v1.CreateAccountResponse.entries:type_name -> mesh.shard.v1.EntryResult
-	6,  // 12: mesh.shard.v1.DeleteAccountRequest.caller:type_name -> mesh.shard.v1.Caller
-	6,  // 13: mesh.shard.v1.StatusRequest.caller:type_name -> mesh.shard.v1.Caller
-	14, // 14: mesh.shard.v1.StatusResponse.containers:type_name -> mesh.shard.v1.ContainerStatus
-	13, // 15: mesh.shard.v1.StatusResponse.device_entry:type_name -> mesh.shard.v1.Frame
-	65, // 16: mesh.shard.v1.Select.not_before:type_name -> google.protobuf.Timestamp
-	65, // 17: mesh.shard.v1.Select.before:type_name -> google.protobuf.Timestamp
-	6,  // 18: mesh.shard.v1.DownloadRequest.caller:type_name -> mesh.shard.v1.Caller
-	21, // 19: mesh.shard.v1.DownloadRequest.select:type_name -> mesh.shard.v1.Select
-	24, // 20: mesh.shard.v1.DownloadResponse.updates:type_name -> mesh.shard.v1.ContainerFrames
-	13, // 21: mesh.shard.v1.ContainerFrames.frames:type_name -> mesh.shard.v1.Frame
-	6,  // 22: mesh.shard.v1.UploadRequest.caller:type_name -> mesh.shard.v1.Caller
-	12, // 23: mesh.shard.v1.UploadRequest.updates:type_name -> mesh.shard.v1.Update
-	11, // 24: mesh.shard.v1.UploadRequest.self:type_name -> mesh.shard.v1.Entry
-	27, // 25: mesh.shard.v1.UploadResponse.entries:type_name -> mesh.shard.v1.EntryResult
-	4,  // 26: mesh.shard.v1.EntryResult.result:type_name -> mesh.shard.v1.EntryResult.Result
-	65, // 27: mesh.shard.v1.Publication.not_on_or_after:type_name -> google.protobuf.Timestamp
-	11, // 28: mesh.shard.v1.Publication.entry:type_name -> mesh.shard.v1.Entry
-	6,  // 29: mesh.shard.v1.PublishRequest.caller:type_name -> mesh.shard.v1.Caller
-	28, // 30: mesh.shard.v1.PublishRequest.publications:type_name -> mesh.shard.v1.Publication
-	27, // 31: mesh.shard.v1.PublishResponse.entries:type_name -> mesh.shard.v1.EntryResult
-	6,  // 32: mesh.shard.v1.PostRequest.caller:type_name -> mesh.shard.v1.Caller
-	11, // 33: mesh.shard.v1.PostRequest.messages:type_name -> mesh.shard.v1.Entry
-	11, // 34: mesh.shard.v1.PostRequest.self:type_name -> mesh.shard.v1.Entry
-	27, // 35: mesh.shard.v1.PostResponse.entries:type_name -> mesh.shard.v1.EntryResult
-	6,  // 36: mesh.shard.v1.ConnectRequest.caller:type_name -> mesh.shard.v1.Caller
-	11, // 37: mesh.shard.v1.ConnectRequest.request:type_name -> mesh.shard.v1.Entry
-	6,  // 38: mesh.shard.v1.CompleteRequest.caller:type_name -> mesh.shard.v1.Caller
-	19, // 39: mesh.shard.v1.CompleteRequest.status:type_name -> mesh.shard.v1.StatusRequest
-	13, // 40: mesh.shard.v1.CompleteResponse.response:type_name -> mesh.shard.v1.Frame
-	20, // 41: mesh.shard.v1.CompleteResponse.status:type_name -> mesh.shard.v1.StatusResponse
-	6,  // 42: mesh.shard.v1.ClaimRequest.caller:type_name -> mesh.shard.v1.Caller
-	65, // 43: mesh.shard.v1.ClaimRequest.expires:type_name -> google.protobuf.Timestamp
-	11, // 44: mesh.shard.v1.ClaimRequest.claim:type_name -> mesh.shard.v1.Entry
-	28, // 45: mesh.shard.v1.ClaimResponse.publication:type_name -> mesh.shard.v1.Publication
-	6,  // 46: mesh.shard.v1.PollClaimRequest.caller:type_name -> mesh.shard.v1.Caller
-	13, // 47: mesh.shard.v1.PollClaimResponse.claim:type_name -> mesh.shard.v1.Frame
-	6,  // 48: mesh.shard.v1.CreateGroupRequest.caller:type_name -> mesh.shard.v1.Caller
-	1,  // 49: mesh.shard.v1.CreateGroupResponse.state:type_name -> mesh.shard.v1.AccountState
-	6,  // 50: mesh.shard.v1.OperateRequest.caller:type_name -> mesh.shard.v1.Caller
-	43, // 51: mesh.shard.v1.OperateRequest.operations:type_name -> mesh.shard.v1.Operation
-	1,  // 52: mesh.shard.v1.PolicyResponse.state:type_name -> mesh.shard.v1.AccountState
-	11, // 53: mesh.shard.v1.DeliverRequest.message:type_name -> mesh.shard.v1.Entry
-	27, // 54: mesh.shard.v1.DeliverResponse.result:type_name -> mesh.shard.v1.EntryResult
-	11, // 55: mesh.shard.v1.ReportRequest.incident:type_name -> mesh.shard.v1.Entry
-	54, // 56: mesh.shard.v1.DueResponse.rows:type_name -> mesh.shard.v1.OutboxRow
-	65, // 57: mesh.shard.v1.OutboxRow.first_seen:type_name -> google.protobuf.Timestamp
-	56, // 58: mesh.shard.v1.SettleRequest.settlements:type_name -> mesh.shard.v1.Settlement
-	5,  // 59: mesh.shard.v1.Settlement.state:type_name -> mesh.shard.v1.Settlement.State
-	65, // 60: mesh.shard.v1.Settlement.next_attempt:type_name -> google.protobuf.Timestamp
-	1,  // 61: mesh.shard.v1.WhereResponse.state:type_name -> mesh.shard.v1.AccountState
-	14, // 62: mesh.shard.v1.WhereResponse.containers:type_name -> mesh.shard.v1.ContainerStatus
-	2,  // 63: mesh.shard.v1.Partition.state:type_name -> mesh.shard.v1.PartitionState
-	60, // 64: mesh.shard.v1.ListPartitionsResponse.partitions:type_name -> mesh.shard.v1.Partition
-	2,  // 65: mesh.shard.v1.SetPartitionRequest.state:type_name -> mesh.shard.v1.PartitionState
-	7,  // 66: mesh.shard.v1.AccountsService.Resolve:input_type -> mesh.shard.v1.ResolveRequest
-	9,  // 67: mesh.shard.v1.AccountsService.Check:input_type -> mesh.shard.v1.CheckRequest
-	15, // 68: mesh.shard.v1.AccountsService.CreateAccount:input_type -> mesh.shard.v1.CreateAccountRequest
-	17, // 69: mesh.shard.v1.AccountsService.DeleteAccount:input_type -> mesh.shard.v1.DeleteAccountRequest
-	19, // 70: mesh.shard.v1.AccountsService.Status:input_type -> mesh.shard.v1.StatusRequest
-	22, // 71: mesh.shard.v1.AccountsService.Download:input_type -> mesh.shard.v1.DownloadRequest
-	25, // 72: mesh.shard.v1.AccountsService.Upload:input_type -> mesh.shard.v1.UploadRequest
-	29, // 73: mesh.shard.v1.AccountsService.Publish:input_type -> mesh.shard.v1.PublishRequest
-	31, // 74: mesh.shard.v1.AccountsService.Post:input_type -> mesh.shard.v1.PostRequest
-	33, // 75: mesh.shard.v1.AccountsService.Connect:input_type -> mesh.shard.v1.ConnectRequest
-	35, // 76: mesh.shard.v1.AccountsService.Complete:input_type -> mesh.shard.v1.CompleteRequest
-	37, // 77: mesh.shard.v1.AccountsService.Claim:input_type -> mesh.shard.v1.ClaimRequest
-	39, // 78: mesh.shard.v1.AccountsService.PollClaim:input_type -> mesh.shard.v1.PollClaimRequest
-	41, // 79: mesh.shard.v1.AccountsService.CreateGroup:input_type -> mesh.shard.v1.CreateGroupRequest
-	44, // 80: mesh.shard.v1.AccountsService.Operate:input_type -> mesh.shard.v1.OperateRequest
-	46, // 81: mesh.shard.v1.DeliveryService.Policy:input_type -> mesh.shard.v1.PolicyRequest
-	48, // 82: mesh.shard.v1.DeliveryService.Deliver:input_type -> mesh.shard.v1.DeliverRequest
-	50, // 83: mesh.shard.v1.DeliveryService.Report:input_type -> mesh.shard.v1.ReportRequest
-	52, // 84: mesh.shard.v1.SettlementService.Due:input_type -> mesh.shard.v1.DueRequest
-	55, // 85: mesh.shard.v1.SettlementService.Settle:input_type -> mesh.shard.v1.SettleRequest
-	58, // 86: mesh.shard.v1.AdminService.Where:input_type -> mesh.shard.v1.WhereRequest
-	61, // 87: mesh.shard.v1.AdminService.ListPartitions:input_type -> mesh.shard.v1.ListPartitionsRequest
-	63, // 88: mesh.shard.v1.AdminService.SetPartition:input_type -> mesh.shard.v1.SetPartitionRequest
-	8,  // 89: mesh.shard.v1.AccountsService.Resolve:output_type -> mesh.shard.v1.ResolveResponse
-	10, // 90: mesh.shard.v1.AccountsService.Check:output_type -> mesh.shard.v1.CheckResponse
-	16, // 91: mesh.shard.v1.AccountsService.CreateAccount:output_type -> mesh.shard.v1.CreateAccountResponse
-	18, // 92: mesh.shard.v1.AccountsService.DeleteAccount:output_type -> mesh.shard.v1.DeleteAccountResponse
-	20, // 93: mesh.shard.v1.AccountsService.Status:output_type -> mesh.shard.v1.StatusResponse
-	23, // 94: mesh.shard.v1.AccountsService.Download:output_type -> mesh.shard.v1.DownloadResponse
-	26, // 95: mesh.shard.v1.AccountsService.Upload:output_type -> mesh.shard.v1.UploadResponse
-	30, // 96: mesh.shard.v1.AccountsService.Publish:output_type -> mesh.shard.v1.PublishResponse
-	32, // 97: mesh.shard.v1.AccountsService.Post:output_type -> mesh.shard.v1.PostResponse
-	34, // 98: mesh.shard.v1.AccountsService.Connect:output_type -> mesh.shard.v1.ConnectResponse
-	36, // 99: mesh.shard.v1.AccountsService.Complete:output_type -> mesh.shard.v1.CompleteResponse
-	38, // 100: mesh.shard.v1.AccountsService.Claim:output_type -> mesh.shard.v1.ClaimResponse
-	40, // 101: mesh.shard.v1.AccountsService.PollClaim:output_type -> mesh.shard.v1.PollClaimResponse
-	42, // 102: mesh.shard.v1.AccountsService.CreateGroup:output_type -> mesh.shard.v1.CreateGroupResponse
-	45, // 103: mesh.shard.v1.AccountsService.Operate:output_type -> mesh.shard.v1.OperateResponse
-	47, // 104: mesh.shard.v1.DeliveryService.Policy:output_type -> mesh.shard.v1.PolicyResponse
-	49, // 105: mesh.shard.v1.DeliveryService.Deliver:output_type -> mesh.shard.v1.DeliverResponse
-	51, // 106: mesh.shard.v1.DeliveryService.Report:output_type -> mesh.shard.v1.ReportResponse
-	53, // 107: mesh.shard.v1.SettlementService.Due:output_type -> mesh.shard.v1.DueResponse
-	57, // 108: mesh.shard.v1.SettlementService.Settle:output_type -> mesh.shard.v1.SettleResponse
-	59, // 109: mesh.shard.v1.AdminService.Where:output_type -> mesh.shard.v1.WhereResponse
-	62, // 110: mesh.shard.v1.AdminService.ListPartitions:output_type -> mesh.shard.v1.ListPartitionsResponse
-	64, // 111: mesh.shard.v1.AdminService.SetPartition:output_type -> mesh.shard.v1.SetPartitionResponse
-	89, // [89:112] is the sub-list for method output_type
-	66, // [66:89] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	0,   // 0: mesh.shard.v1.Caller.mode:type_name -> mesh.shard.v1.Mode
+	76,  // 1: mesh.shard.v1.Caller.ticket_issued:type_name -> google.protobuf.Timestamp
+	1,   // 2: mesh.shard.v1.ResolveResponse.state:type_name -> mesh.shard.v1.AccountState
+	6,   // 3: mesh.shard.v1.CheckRequest.caller:type_name -> mesh.shard.v1.Caller
+	11,  // 4: mesh.shard.v1.Update.entries:type_name -> mesh.shard.v1.Entry
+	76,  // 5: mesh.shard.v1.Frame.received:type_name -> google.protobuf.Timestamp
+	6,   // 6: mesh.shard.v1.CreateAccountRequest.caller:type_name -> mesh.shard.v1.Caller
+	76,  // 7: mesh.shard.v1.CreateAccountRequest.profile_updated:type_name -> google.protobuf.Timestamp
+	12,  // 8: mesh.shard.v1.CreateAccountRequest.updates:type_name -> mesh.shard.v1.Update
+	3,   // 9: mesh.shard.v1.CreateAccountRequest.policy:type_name -> mesh.shard.v1.CreateAccountRequest.Policy
+	1,   // 10: mesh.shard.v1.CreateAccountResponse.state:type_name -> mesh.shard.v1.AccountState
+	27,  // 11: mesh.shard.v1.CreateAccountResponse.entries:type_name -> mesh.shard.v1.EntryResult
+	6,   // 12: mesh.shard.v1.DeleteAccountRequest.caller:type_name -> mesh.shard.v1.Caller
+	6,   // 13: mesh.shard.v1.StatusRequest.caller:type_name -> mesh.shard.v1.Caller
+	14,  // 14: mesh.shard.v1.StatusResponse.containers:type_name -> mesh.shard.v1.ContainerStatus
+	13,  // 15: mesh.shard.v1.StatusResponse.device_entry:type_name -> mesh.shard.v1.Frame
+	76,  // 16: mesh.shard.v1.Select.not_before:type_name -> google.protobuf.Timestamp
+	76,  // 17: mesh.shard.v1.Select.before:type_name -> google.protobuf.Timestamp
+	6,   // 18: mesh.shard.v1.DownloadRequest.caller:type_name -> mesh.shard.v1.Caller
+	21,  // 19: mesh.shard.v1.DownloadRequest.select:type_name -> mesh.shard.v1.Select
+	24,  // 20: mesh.shard.v1.DownloadResponse.updates:type_name -> mesh.shard.v1.ContainerFrames
+	13,  // 21: mesh.shard.v1.ContainerFrames.frames:type_name -> mesh.shard.v1.Frame
+	6,   // 22: mesh.shard.v1.UploadRequest.caller:type_name -> mesh.shard.v1.Caller
+	12,  // 23: mesh.shard.v1.UploadRequest.updates:type_name -> mesh.shard.v1.Update
+	11,  // 24: mesh.shard.v1.UploadRequest.self:type_name -> mesh.shard.v1.Entry
+	27,  // 25: mesh.shard.v1.UploadResponse.entries:type_name -> mesh.shard.v1.EntryResult
+	4,   // 26: mesh.shard.v1.EntryResult.result:type_name -> mesh.shard.v1.EntryResult.Result
+	76,  // 27: mesh.shard.v1.Publication.not_on_or_after:type_name -> google.protobuf.Timestamp
+	11,  // 28: mesh.shard.v1.Publication.entry:type_name -> mesh.shard.v1.Entry
+	6,   // 29: mesh.shard.v1.PublishRequest.caller:type_name -> mesh.shard.v1.Caller
+	28,  // 30: mesh.shard.v1.PublishRequest.publications:type_name -> mesh.shard.v1.Publication
+	27,  // 31: mesh.shard.v1.PublishResponse.entries:type_name -> mesh.shard.v1.EntryResult
+	6,   // 32: mesh.shard.v1.PostRequest.caller:type_name -> mesh.shard.v1.Caller
+	33,  // 33: mesh.shard.v1.PostRequest.recipients:type_name -> mesh.shard.v1.Addressee
+	32,  // 34: mesh.shard.v1.PostRequest.messages:type_name -> mesh.shard.v1.Letter
+	11,  // 35: mesh.shard.v1.PostRequest.self:type_name -> mesh.shard.v1.Entry
+	11,  // 36: mesh.shard.v1.Letter.entry:type_name -> mesh.shard.v1.Entry
+	27,  // 37: mesh.shard.v1.PostResponse.entries:type_name -> mesh.shard.v1.EntryResult
+	6,   // 38: mesh.shard.v1.ConnectRequest.caller:type_name -> mesh.shard.v1.Caller
+	11,  // 39: mesh.shard.v1.ConnectRequest.request:type_name -> mesh.shard.v1.Entry
+	6,   // 40: mesh.shard.v1.CompleteRequest.caller:type_name -> mesh.shard.v1.Caller
+	19,  // 41: mesh.shard.v1.CompleteRequest.status:type_name -> mesh.shard.v1.StatusRequest
+	13,  // 42: mesh.shard.v1.CompleteResponse.response:type_name -> mesh.shard.v1.Frame
+	20,  // 43: mesh.shard.v1.CompleteResponse.status:type_name -> mesh.shard.v1.StatusResponse
+	6,   // 44: mesh.shard.v1.ClaimRequest.caller:type_name -> mesh.shard.v1.Caller
+	76,  // 45: mesh.shard.v1.ClaimRequest.expires:type_name -> google.protobuf.Timestamp
+	11,  // 46: mesh.shard.v1.ClaimRequest.claim:type_name -> mesh.shard.v1.Entry
+	28,  // 47: mesh.shard.v1.ClaimResponse.publication:type_name -> mesh.shard.v1.Publication
+	6,   // 48: mesh.shard.v1.PollClaimRequest.caller:type_name -> mesh.shard.v1.Caller
+	13,  // 49: mesh.shard.v1.PollClaimResponse.claim:type_name -> mesh.shard.v1.Frame
+	6,   // 50: mesh.shard.v1.CreateGroupRequest.caller:type_name -> mesh.shard.v1.Caller
+	1,   // 51: mesh.shard.v1.CreateGroupResponse.state:type_name -> mesh.shard.v1.AccountState
+	6,   // 52: mesh.shard.v1.OperateRequest.caller:type_name -> mesh.shard.v1.Caller
+	45,  // 53: mesh.shard.v1.OperateRequest.operations:type_name -> mesh.shard.v1.Operation
+	1,   // 54: mesh.shard.v1.PolicyResponse.state:type_name -> mesh.shard.v1.AccountState
+	11,  // 55: mesh.shard.v1.DeliverRequest.message:type_name -> mesh.shard.v1.Entry
+	51,  // 56: mesh.shard.v1.DeliverRequest.verdict:type_name -> mesh.shard.v1.AccessVerdict
+	27,  // 57: mesh.shard.v1.DeliverResponse.result:type_name -> mesh.shard.v1.EntryResult
+	51,  // 58: mesh.shard.v1.VerdictRequest.verdict:type_name -> mesh.shard.v1.AccessVerdict
+	11,  // 59: mesh.shard.v1.ReportRequest.incident:type_name -> mesh.shard.v1.Entry
+	58,  // 60: mesh.shard.v1.SettleRequest.settlements:type_name -> mesh.shard.v1.Settlement
+	5,   // 61: mesh.shard.v1.Settlement.state:type_name -> mesh.shard.v1.Settlement.State
+	76,  // 62: mesh.shard.v1.Settlement.next_attempt:type_name -> google.protobuf.Timestamp
+	51,  // 63: mesh.shard.v1.Settlement.verdict:type_name -> mesh.shard.v1.AccessVerdict
+	62,  // 64: mesh.shard.v1.TraceResponse.outbox:type_name -> mesh.shard.v1.OutboxRow
+	63,  // 65: mesh.shard.v1.TraceResponse.verdicts:type_name -> mesh.shard.v1.VerdictRecord
+	76,  // 66: mesh.shard.v1.OutboxRow.created:type_name -> google.protobuf.Timestamp
+	76,  // 67: mesh.shard.v1.OutboxRow.next_attempt:type_name -> google.protobuf.Timestamp
+	51,  // 68: mesh.shard.v1.OutboxRow.verdict:type_name -> mesh.shard.v1.AccessVerdict
+	76,  // 69: mesh.shard.v1.OutboxRow.verdict_at:type_name -> google.protobuf.Timestamp
+	51,  // 70: mesh.shard.v1.VerdictRecord.verdict:type_name -> mesh.shard.v1.AccessVerdict
+	76,  // 71: mesh.shard.v1.VerdictRecord.at:type_name -> google.protobuf.Timestamp
+	66,  // 72: mesh.shard.v1.IncidentsResponse.incidents:type_name -> mesh.shard.v1.Incident
+	13,  // 73: mesh.shard.v1.Incident.frame:type_name -> mesh.shard.v1.Frame
+	1,   // 74: mesh.shard.v1.WhereResponse.state:type_name -> mesh.shard.v1.AccountState
+	14,  // 75: mesh.shard.v1.WhereResponse.containers:type_name -> mesh.shard.v1.ContainerStatus
+	2,   // 76: mesh.shard.v1.Partition.state:type_name -> mesh.shard.v1.PartitionState
+	71,  // 77: mesh.shard.v1.ListPartitionsResponse.partitions:type_name -> mesh.shard.v1.Partition
+	2,   // 78: mesh.shard.v1.SetPartitionRequest.state:type_name -> mesh.shard.v1.PartitionState
+	7,   // 79: mesh.shard.v1.AccountsService.Resolve:input_type -> mesh.shard.v1.ResolveRequest
+	9,   // 80: mesh.shard.v1.AccountsService.Check:input_type -> mesh.shard.v1.CheckRequest
+	15,  // 81: mesh.shard.v1.AccountsService.CreateAccount:input_type -> mesh.shard.v1.CreateAccountRequest
+	17,  // 82: mesh.shard.v1.AccountsService.DeleteAccount:input_type -> mesh.shard.v1.DeleteAccountRequest
+	19,  // 83: mesh.shard.v1.AccountsService.Status:input_type -> mesh.shard.v1.StatusRequest
+	22,  // 84: mesh.shard.v1.AccountsService.Download:input_type -> mesh.shard.v1.DownloadRequest
+	25,  // 85: mesh.shard.v1.AccountsService.Upload:input_type -> mesh.shard.v1.UploadRequest
+	29,  // 86: mesh.shard.v1.AccountsService.Publish:input_type -> mesh.shard.v1.PublishRequest
+	31,  // 87: mesh.shard.v1.AccountsService.Post:input_type -> mesh.shard.v1.PostRequest
+	35,  // 88: mesh.shard.v1.AccountsService.Connect:input_type -> mesh.shard.v1.ConnectRequest
+	37,  // 89: mesh.shard.v1.AccountsService.Complete:input_type -> mesh.shard.v1.CompleteRequest
+	39,  // 90: mesh.shard.v1.AccountsService.Claim:input_type -> mesh.shard.v1.ClaimRequest
+	41,  // 91: mesh.shard.v1.AccountsService.PollClaim:input_type -> mesh.shard.v1.PollClaimRequest
+	43,  // 92: mesh.shard.v1.AccountsService.CreateGroup:input_type -> mesh.shard.v1.CreateGroupRequest
+	46,  // 93: mesh.shard.v1.AccountsService.Operate:input_type -> mesh.shard.v1.OperateRequest
+	48,  // 94: mesh.shard.v1.DeliveryService.Policy:input_type -> mesh.shard.v1.PolicyRequest
+	50,  // 95: mesh.shard.v1.DeliveryService.Deliver:input_type -> mesh.shard.v1.DeliverRequest
+	53,  // 96: mesh.shard.v1.DeliveryService.Verdict:input_type -> mesh.shard.v1.VerdictRequest
+	55,  // 97: mesh.shard.v1.DeliveryService.Report:input_type -> mesh.shard.v1.ReportRequest
+	57,  // 98: mesh.shard.v1.SettlementService.Settle:input_type -> mesh.shard.v1.SettleRequest
+	69,  // 99: mesh.shard.v1.AdminService.Where:input_type -> mesh.shard.v1.WhereRequest
+	72,  // 100: mesh.shard.v1.AdminService.ListPartitions:input_type -> mesh.shard.v1.ListPartitionsRequest
+	74,  // 101: mesh.shard.v1.AdminService.SetPartition:input_type -> mesh.shard.v1.SetPartitionRequest
+	60,  // 102: mesh.shard.v1.AdminService.Trace:input_type -> mesh.shard.v1.TraceRequest
+	64,  // 103: mesh.shard.v1.AdminService.Incidents:input_type -> mesh.shard.v1.IncidentsRequest
+	67,  // 104: mesh.shard.v1.AdminService.ResolveIncident:input_type -> mesh.shard.v1.ResolveIncidentRequest
+	8,   // 105: mesh.shard.v1.AccountsService.Resolve:output_type -> mesh.shard.v1.ResolveResponse
+	10,  // 106: mesh.shard.v1.AccountsService.Check:output_type -> mesh.shard.v1.CheckResponse
+	16,  // 107: mesh.shard.v1.AccountsService.CreateAccount:output_type -> mesh.shard.v1.CreateAccountResponse
+	18,  // 108: mesh.shard.v1.AccountsService.DeleteAccount:output_type -> mesh.shard.v1.DeleteAccountResponse
+	20,  // 109: mesh.shard.v1.AccountsService.Status:output_type -> mesh.shard.v1.StatusResponse
+	23,  // 110: mesh.shard.v1.AccountsService.Download:output_type -> mesh.shard.v1.DownloadResponse
+	26,  // 111: mesh.shard.v1.AccountsService.Upload:output_type -> mesh.shard.v1.UploadResponse
+	30,  // 112: mesh.shard.v1.AccountsService.Publish:output_type -> mesh.shard.v1.PublishResponse
+	34,  // 113: mesh.shard.v1.AccountsService.Post:output_type -> mesh.shard.v1.PostResponse
+	36,  // 114: mesh.shard.v1.AccountsService.Connect:output_type -> mesh.shard.v1.ConnectResponse
+	38,  // 115: mesh.shard.v1.AccountsService.Complete:output_type -> mesh.shard.v1.CompleteResponse
+	40,  // 116: mesh.shard.v1.AccountsService.Claim:output_type -> mesh.shard.v1.ClaimResponse
+	42,  // 117: mesh.shard.v1.AccountsService.PollClaim:output_type -> mesh.shard.v1.PollClaimResponse
+	44,  // 118: mesh.shard.v1.AccountsService.CreateGroup:output_type -> mesh.shard.v1.CreateGroupResponse
+	47,  // 119: mesh.shard.v1.AccountsService.Operate:output_type -> mesh.shard.v1.OperateResponse
+	49,  // 120: mesh.shard.v1.DeliveryService.Policy:output_type -> mesh.shard.v1.PolicyResponse
+	52,  // 121: mesh.shard.v1.DeliveryService.Deliver:output_type -> mesh.shard.v1.DeliverResponse
+	54,  // 122: mesh.shard.v1.DeliveryService.Verdict:output_type -> mesh.shard.v1.VerdictResponse
+	56,  // 123: mesh.shard.v1.DeliveryService.Report:output_type -> mesh.shard.v1.ReportResponse
+	59,  // 124: mesh.shard.v1.SettlementService.Settle:output_type -> mesh.shard.v1.SettleResponse
+	70,  // 125: mesh.shard.v1.AdminService.Where:output_type -> mesh.shard.v1.WhereResponse
+	73,  // 126: mesh.shard.v1.AdminService.ListPartitions:output_type -> mesh.shard.v1.ListPartitionsResponse
+	75,  // 127: mesh.shard.v1.AdminService.SetPartition:output_type -> mesh.shard.v1.SetPartitionResponse
+	61,  // 128: mesh.shard.v1.AdminService.Trace:output_type -> mesh.shard.v1.TraceResponse
+	65,  // 129: mesh.shard.v1.AdminService.Incidents:output_type -> mesh.shard.v1.IncidentsResponse
+	68,  // 130: mesh.shard.v1.AdminService.ResolveIncident:output_type -> mesh.shard.v1.ResolveIncidentResponse
+	105, // [105:131] is the sub-list for method output_type
+	79,  // [79:105] is the sub-list for method input_type
+	79,  // [79:79] is the sub-list for extension type_name
+	79,  // [79:79] is the sub-list for extension extendee
+	0,   // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_mesh_shard_v1_shard_proto_init() }
@@ -4895,14 +5662,16 @@ func file_mesh_shard_v1_shard_proto_init() {
 	file_mesh_shard_v1_shard_proto_msgTypes[16].OneofWrappers = []any{}
 	file_mesh_shard_v1_shard_proto_msgTypes[19].OneofWrappers = []any{}
 	file_mesh_shard_v1_shard_proto_msgTypes[21].OneofWrappers = []any{}
-	file_mesh_shard_v1_shard_proto_msgTypes[31].OneofWrappers = []any{}
+	file_mesh_shard_v1_shard_proto_msgTypes[33].OneofWrappers = []any{}
+	file_mesh_shard_v1_shard_proto_msgTypes[57].OneofWrappers = []any{}
+	file_mesh_shard_v1_shard_proto_msgTypes[58].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mesh_shard_v1_shard_proto_rawDesc), len(file_mesh_shard_v1_shard_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   59,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

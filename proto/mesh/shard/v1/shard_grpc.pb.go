@@ -666,6 +666,7 @@ var AccountsService_ServiceDesc = grpc.ServiceDesc{
 const (
 	DeliveryService_Policy_FullMethodName  = "/mesh.shard.v1.DeliveryService/Policy"
 	DeliveryService_Deliver_FullMethodName = "/mesh.shard.v1.DeliveryService/Deliver"
+	DeliveryService_Verdict_FullMethodName = "/mesh.shard.v1.DeliveryService/Verdict"
 	DeliveryService_Report_FullMethodName  = "/mesh.shard.v1.DeliveryService/Report"
 )
 
@@ -677,8 +678,10 @@ const (
 type DeliveryServiceClient interface {
 	// Policy returns what access control asks of a recipient's account about a sender.
 	Policy(ctx context.Context, in *PolicyRequest, opts ...grpc.CallOption) (*PolicyResponse, error)
-	// Deliver appends a message to the recipient's inbound spool and records the verdict, once.
+	// Deliver records the verdict on a message for a recipient and, when it is accepted, appends it to the inbound spool, once.
 	Deliver(ctx context.Context, in *DeliverRequest, opts ...grpc.CallOption) (*DeliverResponse, error)
+	// Verdict tells the sender's shard the outcome for a local recipient: the outbox row is settled.
+	Verdict(ctx context.Context, in *VerdictRequest, opts ...grpc.CallOption) (*VerdictResponse, error)
 	// Report appends to the incident spool of a partition.
 	Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error)
 }
@@ -711,6 +714,16 @@ func (c *deliveryServiceClient) Deliver(ctx context.Context, in *DeliverRequest,
 	return out, nil
 }
 
+func (c *deliveryServiceClient) Verdict(ctx context.Context, in *VerdictRequest, opts ...grpc.CallOption) (*VerdictResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VerdictResponse)
+	err := c.cc.Invoke(ctx, DeliveryService_Verdict_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *deliveryServiceClient) Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReportResponse)
@@ -729,8 +742,10 @@ func (c *deliveryServiceClient) Report(ctx context.Context, in *ReportRequest, o
 type DeliveryServiceServer interface {
 	// Policy returns what access control asks of a recipient's account about a sender.
 	Policy(context.Context, *PolicyRequest) (*PolicyResponse, error)
-	// Deliver appends a message to the recipient's inbound spool and records the verdict, once.
+	// Deliver records the verdict on a message for a recipient and, when it is accepted, appends it to the inbound spool, once.
 	Deliver(context.Context, *DeliverRequest) (*DeliverResponse, error)
+	// Verdict tells the sender's shard the outcome for a local recipient: the outbox row is settled.
+	Verdict(context.Context, *VerdictRequest) (*VerdictResponse, error)
 	// Report appends to the incident spool of a partition.
 	Report(context.Context, *ReportRequest) (*ReportResponse, error)
 	mustEmbedUnimplementedDeliveryServiceServer()
@@ -748,6 +763,9 @@ func (UnimplementedDeliveryServiceServer) Policy(context.Context, *PolicyRequest
 }
 func (UnimplementedDeliveryServiceServer) Deliver(context.Context, *DeliverRequest) (*DeliverResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Deliver not implemented")
+}
+func (UnimplementedDeliveryServiceServer) Verdict(context.Context, *VerdictRequest) (*VerdictResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Verdict not implemented")
 }
 func (UnimplementedDeliveryServiceServer) Report(context.Context, *ReportRequest) (*ReportResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Report not implemented")
@@ -809,6 +827,24 @@ func _DeliveryService_Deliver_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DeliveryService_Verdict_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VerdictRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeliveryServiceServer).Verdict(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeliveryService_Verdict_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeliveryServiceServer).Verdict(ctx, req.(*VerdictRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _DeliveryService_Report_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ReportRequest)
 	if err := dec(in); err != nil {
@@ -843,6 +879,10 @@ var DeliveryService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _DeliveryService_Deliver_Handler,
 		},
 		{
+			MethodName: "Verdict",
+			Handler:    _DeliveryService_Verdict_Handler,
+		},
+		{
 			MethodName: "Report",
 			Handler:    _DeliveryService_Report_Handler,
 		},
@@ -852,7 +892,6 @@ var DeliveryService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	SettlementService_Due_FullMethodName    = "/mesh.shard.v1.SettlementService/Due"
 	SettlementService_Settle_FullMethodName = "/mesh.shard.v1.SettlementService/Settle"
 )
 
@@ -862,8 +901,6 @@ const (
 //
 // SettlementService serves the outbound worker: the outbox of this shard.
 type SettlementServiceClient interface {
-	// Due returns outbox rows whose time has come.
-	Due(ctx context.Context, in *DueRequest, opts ...grpc.CallOption) (*DueResponse, error)
 	// Settle records outcomes: delivered, to be tried again at a time, or failed for good.
 	Settle(ctx context.Context, in *SettleRequest, opts ...grpc.CallOption) (*SettleResponse, error)
 }
@@ -874,16 +911,6 @@ type settlementServiceClient struct {
 
 func NewSettlementServiceClient(cc grpc.ClientConnInterface) SettlementServiceClient {
 	return &settlementServiceClient{cc}
-}
-
-func (c *settlementServiceClient) Due(ctx context.Context, in *DueRequest, opts ...grpc.CallOption) (*DueResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(DueResponse)
-	err := c.cc.Invoke(ctx, SettlementService_Due_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 func (c *settlementServiceClient) Settle(ctx context.Context, in *SettleRequest, opts ...grpc.CallOption) (*SettleResponse, error) {
@@ -902,8 +929,6 @@ func (c *settlementServiceClient) Settle(ctx context.Context, in *SettleRequest,
 //
 // SettlementService serves the outbound worker: the outbox of this shard.
 type SettlementServiceServer interface {
-	// Due returns outbox rows whose time has come.
-	Due(context.Context, *DueRequest) (*DueResponse, error)
 	// Settle records outcomes: delivered, to be tried again at a time, or failed for good.
 	Settle(context.Context, *SettleRequest) (*SettleResponse, error)
 	mustEmbedUnimplementedSettlementServiceServer()
@@ -916,9 +941,6 @@ type SettlementServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedSettlementServiceServer struct{}
 
-func (UnimplementedSettlementServiceServer) Due(context.Context, *DueRequest) (*DueResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Due not implemented")
-}
 func (UnimplementedSettlementServiceServer) Settle(context.Context, *SettleRequest) (*SettleResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Settle not implemented")
 }
@@ -941,24 +963,6 @@ func RegisterSettlementServiceServer(s grpc.ServiceRegistrar, srv SettlementServ
 		t.testEmbeddedByValue()
 	}
 	s.RegisterService(&SettlementService_ServiceDesc, srv)
-}
-
-func _SettlementService_Due_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(DueRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(SettlementServiceServer).Due(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: SettlementService_Due_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(SettlementServiceServer).Due(ctx, req.(*DueRequest))
-	}
-	return interceptor(ctx, in, info, handler)
 }
 
 func _SettlementService_Settle_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
@@ -987,10 +991,6 @@ var SettlementService_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*SettlementServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
-			MethodName: "Due",
-			Handler:    _SettlementService_Due_Handler,
-		},
-		{
 			MethodName: "Settle",
 			Handler:    _SettlementService_Settle_Handler,
 		},
@@ -1000,9 +1000,12 @@ var SettlementService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	AdminService_Where_FullMethodName          = "/mesh.shard.v1.AdminService/Where"
-	AdminService_ListPartitions_FullMethodName = "/mesh.shard.v1.AdminService/ListPartitions"
-	AdminService_SetPartition_FullMethodName   = "/mesh.shard.v1.AdminService/SetPartition"
+	AdminService_Where_FullMethodName           = "/mesh.shard.v1.AdminService/Where"
+	AdminService_ListPartitions_FullMethodName  = "/mesh.shard.v1.AdminService/ListPartitions"
+	AdminService_SetPartition_FullMethodName    = "/mesh.shard.v1.AdminService/SetPartition"
+	AdminService_Trace_FullMethodName           = "/mesh.shard.v1.AdminService/Trace"
+	AdminService_Incidents_FullMethodName       = "/mesh.shard.v1.AdminService/Incidents"
+	AdminService_ResolveIncident_FullMethodName = "/mesh.shard.v1.AdminService/ResolveIncident"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -1016,6 +1019,12 @@ type AdminServiceClient interface {
 	ListPartitions(ctx context.Context, in *ListPartitionsRequest, opts ...grpc.CallOption) (*ListPartitionsResponse, error)
 	// SetPartition changes the state of partitions under their fence.
 	SetPartition(ctx context.Context, in *SetPartitionRequest, opts ...grpc.CallOption) (*SetPartitionResponse, error)
+	// Trace says what this shard knows of a message of an account: outbox rows of a sender, verdicts for a recipient.
+	Trace(ctx context.Context, in *TraceRequest, opts ...grpc.CallOption) (*TraceResponse, error)
+	// Incidents lists frames of the incident spools of this shard.
+	Incidents(ctx context.Context, in *IncidentsRequest, opts ...grpc.CallOption) (*IncidentsResponse, error)
+	// ResolveIncident appends a host-signed completion to an incident spool.
+	ResolveIncident(ctx context.Context, in *ResolveIncidentRequest, opts ...grpc.CallOption) (*ResolveIncidentResponse, error)
 }
 
 type adminServiceClient struct {
@@ -1056,6 +1065,36 @@ func (c *adminServiceClient) SetPartition(ctx context.Context, in *SetPartitionR
 	return out, nil
 }
 
+func (c *adminServiceClient) Trace(ctx context.Context, in *TraceRequest, opts ...grpc.CallOption) (*TraceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TraceResponse)
+	err := c.cc.Invoke(ctx, AdminService_Trace_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) Incidents(ctx context.Context, in *IncidentsRequest, opts ...grpc.CallOption) (*IncidentsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(IncidentsResponse)
+	err := c.cc.Invoke(ctx, AdminService_Incidents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ResolveIncident(ctx context.Context, in *ResolveIncidentRequest, opts ...grpc.CallOption) (*ResolveIncidentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResolveIncidentResponse)
+	err := c.cc.Invoke(ctx, AdminService_ResolveIncident_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -1067,6 +1106,12 @@ type AdminServiceServer interface {
 	ListPartitions(context.Context, *ListPartitionsRequest) (*ListPartitionsResponse, error)
 	// SetPartition changes the state of partitions under their fence.
 	SetPartition(context.Context, *SetPartitionRequest) (*SetPartitionResponse, error)
+	// Trace says what this shard knows of a message of an account: outbox rows of a sender, verdicts for a recipient.
+	Trace(context.Context, *TraceRequest) (*TraceResponse, error)
+	// Incidents lists frames of the incident spools of this shard.
+	Incidents(context.Context, *IncidentsRequest) (*IncidentsResponse, error)
+	// ResolveIncident appends a host-signed completion to an incident spool.
+	ResolveIncident(context.Context, *ResolveIncidentRequest) (*ResolveIncidentResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -1085,6 +1130,15 @@ func (UnimplementedAdminServiceServer) ListPartitions(context.Context, *ListPart
 }
 func (UnimplementedAdminServiceServer) SetPartition(context.Context, *SetPartitionRequest) (*SetPartitionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetPartition not implemented")
+}
+func (UnimplementedAdminServiceServer) Trace(context.Context, *TraceRequest) (*TraceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Trace not implemented")
+}
+func (UnimplementedAdminServiceServer) Incidents(context.Context, *IncidentsRequest) (*IncidentsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Incidents not implemented")
+}
+func (UnimplementedAdminServiceServer) ResolveIncident(context.Context, *ResolveIncidentRequest) (*ResolveIncidentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResolveIncident not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -1161,6 +1215,60 @@ func _AdminService_SetPartition_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_Trace_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TraceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).Trace(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_Trace_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).Trace(ctx, req.(*TraceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_Incidents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(IncidentsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).Incidents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_Incidents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).Incidents(ctx, req.(*IncidentsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ResolveIncident_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResolveIncidentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ResolveIncident(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ResolveIncident_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ResolveIncident(ctx, req.(*ResolveIncidentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1179,6 +1287,18 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SetPartition",
 			Handler:    _AdminService_SetPartition_Handler,
+		},
+		{
+			MethodName: "Trace",
+			Handler:    _AdminService_Trace_Handler,
+		},
+		{
+			MethodName: "Incidents",
+			Handler:    _AdminService_Incidents_Handler,
+		},
+		{
+			MethodName: "ResolveIncident",
+			Handler:    _AdminService_ResolveIncident_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
