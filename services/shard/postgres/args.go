@@ -1,6 +1,12 @@
 package postgres
 
 import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/mathmesh/meshd/services/shard"
 	"github.com/mathmesh/meshd/services/shard/internal/rule"
@@ -44,11 +50,11 @@ type arrays struct {
 	rights    []int32
 }
 
-// room is memory for several arrays of one type: most requests have one entry, and two dozen arrays.
-type room[T any] []T
+// pool is memory for several arrays of one type: most requests have one entry, and two dozen arrays.
+type pool[T any] []T
 
 // take cuts off an empty array with room for n.
-func (r *room[T]) take(n int) []T {
+func (r *pool[T]) take(n int) []T {
 	a := (*r)[:0:n]
 	*r = (*r)[n:]
 	return a
@@ -57,8 +63,8 @@ func (r *room[T]) take(n int) []T {
 func makeArrays(updates []shard.ContainerUpdate, self []shard.Entry) *arrays {
 	faults := rule.Faults(updates, self)
 	m, n := len(updates)+min(len(self), 1), len(faults) // Self may come in more pieces; then append makes room
-	texts, bytes, shorts := make(room[string], m+3*n), make(room[[]byte], m+4*n), make(room[int16], m+n)
-	ints, bools := make(room[int32], m+n), make(room[bool], 2*m+n)
+	texts, bytes, shorts := make(pool[string], m+3*n), make(pool[[]byte], m+4*n), make(pool[int16], m+n)
+	ints, bools := make(pool[int32], m+n), make(pool[bool], 2*m+n)
 	a := &arrays{
 		container: texts.take(m), how: shorts.take(m), index: make([]*int64, 0, m), digest: bytes.take(m),
 		zero: bools.take(m), skip: bools.take(m), count: ints.take(m),
@@ -132,16 +138,46 @@ func (a *arrays) list() []any {
 	}
 }
 
-// single says whether the request has one entry, which is stored and says nothing of a device: most Uploads.
-func (a *arrays) single() bool {
-	return len(a.container) == 1 && len(a.envelope) == 1 && !a.skip[0] && len(a.device) == 0
+// single is a request with one entry, which is stored and says nothing of a device, as the parameters of applyOneSQL name it:
+// most Uploads.
+type single struct {
+	container string
+	how       int16
+	index     *int64
+	digest    []byte
+	zero      bool
+	entry     shard.Entry
 }
 
-// one gives the arguments of applyOneSQL from $10 on.
-func (a *arrays) one() []any {
+func makeSingle(a *shard.Application) (one single, ok bool) {
+	switch {
+	case len(a.Updates) == 1 && len(a.Self) == 0 && len(a.Updates[0].Entries) == 1:
+		u := &a.Updates[0]
+		one = single{container: u.Container, how: howUpdate, index: u.Index, digest: orNil(u.Digest), zero: rule.Zero(u.Entries), entry: u.Entries[0]}
+	case len(a.Updates) == 0 && len(a.Self) == 1:
+		one = single{container: rule.Inbound, how: howSelf, entry: a.Self[0]}
+	default:
+		return one, false
+	}
+	e := &one.entry
+	if rule.Faults(a.Updates, a.Self)[0] != 0 || e.Device != nil && one.container == rule.Device {
+		return one, false
+	}
+	if one.zero || rule.Spool(one.container) {
+		e.Event = shard.NoEvent
+	}
+	if one.zero {
+		e.UniqueID = ""
+	}
+	return one, true
+}
+
+// list gives the arguments of applyOneSQL from $10 on.
+func (s *single) list() []any {
+	e := &s.entry
 	return []any{
-		a.container[0], a.how[0], a.index[0], a.digest[0], a.zero[0],
-		a.envelope[0], a.unique[0], a.event[0], a.typ[0], a.written[0], a.digests[0], a.headers[0], a.trailers[0], a.payloads[0],
+		s.container, s.how, s.index, s.digest, s.zero, e.EnvelopeID, e.UniqueID, int16(e.Event), e.MessageType, e.DigestWritten,
+		notNil(e.PayloadDigest), notNil(e.Header), orNil(e.Trailer), notNil(e.Payload),
 	}
 }
 
@@ -162,4 +198,126 @@ func notNil(b []byte) []byte {
 		return []byte{}
 	}
 	return b
+}
+
+// binaryFormat is the format of every argument and every column.
+var binaryFormat = []int16{pgtype.BinaryFormatCode}
+
+// wire is the arguments of a statement as they are sent. Octets are those of the caller.
+type wire struct {
+	values [][]byte
+	small  []byte // numbers and texts
+}
+
+// wires are used again: an Upload has two dozen arguments.
+var wires = sync.Pool{New: func() any { return &wire{values: make([][]byte, 0, applyArgs), small: make([]byte, 0, 1<<10)} }}
+
+// encode takes the types that the parameters have in PostgreSQL: it is told none, and takes no other for them.
+func (w *wire) encode(args []any) error {
+	w.clear()
+	for i, arg := range args {
+		from := len(w.small)
+		switch v := arg.(type) {
+		case []byte: // nil is NULL
+			w.values = append(w.values, v)
+			continue
+		case *int64:
+			if v == nil {
+				w.values = append(w.values, nil)
+				continue
+			}
+			w.small = binary.BigEndian.AppendUint64(w.small, uint64(*v))
+		case string:
+			w.small = append(w.small, v...)
+		case int16:
+			w.small = binary.BigEndian.AppendUint16(w.small, uint16(v))
+		case int32:
+			w.small = binary.BigEndian.AppendUint32(w.small, uint32(v))
+		case int64:
+			w.small = binary.BigEndian.AppendUint64(w.small, uint64(v))
+		case bool:
+			w.small = append(w.small, 0)
+			if v {
+				w.small[from] = 1
+			}
+		default:
+			return fmt.Errorf("argument %d is a %T", i+1, arg)
+		}
+		w.values = append(w.values, w.small[from:])
+	}
+	return nil
+}
+
+// clear forgets the arguments, which are another's.
+func (w *wire) clear() {
+	clear(w.values)
+	w.values, w.small = w.values[:0], w.small[:0]
+}
+
+// size is at least that of the messages of one execution.
+func (w *wire) size() int {
+	const rest = 128 // names, formats, headers, Execute and Sync
+	n := rest
+	for _, v := range w.values {
+		n += 4 + len(v)
+	}
+	return n
+}
+
+// room is a message of no octets that makes room for those to come, which pgproto3 would find piece by piece.
+type room int
+
+// Frontend says who sends it (pgproto3.FrontendMessage).
+func (room) Frontend() {}
+
+// Decode is of no use (pgproto3.Message).
+func (room) Decode([]byte) error { return errors.ErrUnsupported }
+
+// Encode makes the room (pgproto3.Message).
+func (n room) Encode(dst []byte) ([]byte, error) { return slices.Grow(dst, int(n)), nil }
+
+// decode reads o_fault, o_detail and o_outcome. The values are gone with the next message.
+func (a *answer) decode(values [][]byte) error {
+	if len(values) != 3 {
+		return fmt.Errorf("answer of %d columns", len(values))
+	}
+	if v := values[0]; v != nil {
+		a.fault = new(string(v))
+	}
+	if v := values[1]; v != nil {
+		a.detail = new(string(v))
+	}
+	var err error
+	a.outcome, err = bigints(values[2])
+	return err
+}
+
+// bigints reads a bigint[] without NULL; NULL is nil.
+func bigints(v []byte) ([]int64, error) {
+	const (
+		head    = 12    // dimensions, whether there are NULLs, type
+		span    = 8     // of the dimension: length, lower bound
+		element = 4 + 8 // length, number
+	)
+	if v == nil {
+		return nil, nil
+	}
+	if len(v) == head && binary.BigEndian.Uint32(v) == 0 {
+		return []int64{}, nil
+	}
+	if len(v) < head+span || binary.BigEndian.Uint32(v) != 1 || binary.BigEndian.Uint32(v[8:]) != pgtype.Int8OID {
+		return nil, fmt.Errorf("outcome of %d octets", len(v))
+	}
+	n := binary.BigEndian.Uint32(v[head:])
+	if v = v[head+span:]; uint64(len(v)) != uint64(n)*element {
+		return nil, fmt.Errorf("outcome of %d numbers in %d octets", n, len(v))
+	}
+	numbers := make([]int64, n)
+	for i := range numbers {
+		if binary.BigEndian.Uint32(v[i*element:]) != 8 {
+			return nil, errors.New("outcome with NULL")
+		}
+		numbers[i] = int64(binary.BigEndian.Uint64(v[i*element+4:]))
+	}
+	return numbers, nil
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -13,7 +14,7 @@ const writersOfAccount = 2
 // other processes know nothing of it. The zero value is ready. Safe for concurrent use.
 type busy struct {
 	mu       sync.Mutex
-	accounts map[accountKey]*turn
+	accounts map[accountKey]turn
 }
 
 type accountKey struct {
@@ -21,39 +22,66 @@ type accountKey struct {
 	address   string
 }
 
+// turn is the writers of an account: those who have a place, and those who wait for one, in their order.
 type turn struct {
-	users int // holders and waiters
-	slots chan struct{}
+	inside  int
+	waiting []chan struct{}
 }
 
-// enter waits for a place; done gives it back.
-func (b *busy) enter(ctx context.Context, partition uint16, address string) (done func(), err error) {
-	key := accountKey{partition, address}
+// enter waits for a place; leave gives it back.
+func (b *busy) enter(ctx context.Context, key accountKey) error {
 	b.mu.Lock()
 	if b.accounts == nil {
-		b.accounts = make(map[accountKey]*turn)
+		b.accounts = make(map[accountKey]turn)
 	}
 	t := b.accounts[key]
-	if t == nil {
-		t = &turn{slots: make(chan struct{}, writersOfAccount)}
+	if t.inside < writersOfAccount {
+		t.inside++
 		b.accounts[key] = t
+		b.mu.Unlock()
+		return nil
 	}
-	t.users++
+	place := make(chan struct{})
+	t.waiting = append(t.waiting, place)
+	b.accounts[key] = t
 	b.mu.Unlock()
 
-	leave := func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if t.users--; t.users == 0 {
-			delete(b.accounts, key)
-		}
-	}
 	select {
-	case t.slots <- struct{}{}:
-		return func() { <-t.slots; leave() }, nil
+	case <-place:
+		return nil
 	case <-ctx.Done():
-		leave()
-		return nil, ctx.Err()
+		b.forget(key, place)
+		return ctx.Err()
+	}
+}
+
+// leave hands a place to the writer who has waited longest.
+func (b *busy) leave(key accountKey) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := b.accounts[key]
+	if len(t.waiting) > 0 {
+		close(t.waiting[0])
+		t.waiting = t.waiting[1:]
+	} else if t.inside--; t.inside == 0 {
+		delete(b.accounts, key)
+		return
+	}
+	b.accounts[key] = t
+}
+
+// forget is of a writer who waits no longer. The place may have come at the same moment.
+func (b *busy) forget(key accountKey, place chan struct{}) {
+	b.mu.Lock()
+	t := b.accounts[key]
+	i := slices.Index(t.waiting, place)
+	if i >= 0 {
+		t.waiting = slices.Delete(t.waiting, i, i+1)
+		b.accounts[key] = t
+	}
+	b.mu.Unlock()
+	if i < 0 {
+		b.leave(key)
 	}
 }
 

@@ -1,11 +1,14 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/sha512"
 	"fmt"
 	"iter"
+	"math"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/mathmesh/meshd/pkg/mesh"
 	"github.com/mathmesh/meshd/services/internal/pgcluster"
@@ -163,14 +167,19 @@ func TestFence(t *testing.T) {
 	}
 }
 
-// One statement per writing verb, one batch per reading verb: one round trip each.
+// One statement per writing verb, one batch per reading verb: one round trip each, after the first, which prepares it.
 func TestRoundTrips(t *testing.T) {
 	config, err := pgxpool.ParseConfig(server.Database(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	trace := new(counter)
-	config.ConnConfig.Tracer, config.MaxConns = trace, 1
+	trips := new(trips)
+	dial := config.ConnConfig.DialFunc
+	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		return &counted{conn, trips}, err
+	}
+	config.MaxConns = 1
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -178,40 +187,177 @@ func TestRoundTrips(t *testing.T) {
 	defer pool.Close()
 	s := &Store{pool: pool}
 	account(t, s)
+	one := trips.of(func() {
+		if _, err := pool.Exec(t.Context(), `SELECT $1::text`, ""); err != nil {
+			t.Fatal(err)
+		}
+	})
 	for i := range 3 {
-		queries, batches := trace.queries.Load(), trace.batches.Load()
-		if _, err := s.Apply(t.Context(), application("mmm_Bookmark", fmt.Sprint(i))); err != nil {
-			t.Fatal(err)
+		for verb, do := range map[string]func() error{
+			"Apply": func() error {
+				_, err := s.Apply(t.Context(), application("mmm_Bookmark", fmt.Sprint(i)))
+				return err
+			},
+			"Apply of two": func() error {
+				a := application("mmm_Archive", fmt.Sprint("a", i))
+				a.Updates[0].Entries = append(a.Updates[0].Entries, item(fmt.Sprint("b", i)))
+				_, err := s.Apply(t.Context(), a)
+				return err
+			},
+			"Read": func() error {
+				_, err := s.Read(t.Context(), shard.ReadQuery{
+					Partition: partition, Account: address, Caller: caller("r"), MaxEntries: 1, MaxBytes: 1,
+					Select: []shard.Selection{{Container: "mmm_Bookmark"}, {Container: "mmm_Inbound"}},
+				})
+				return err
+			},
+		} {
+			n := trips.of(func() {
+				if err := do(); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if i > 0 && n != 1 {
+				t.Errorf("%s: %d round trips", verb, n)
+			}
 		}
-		if q, b := trace.queries.Load()-queries, trace.batches.Load()-batches; q != 1 || b != 0 {
-			t.Errorf("Apply: %d queries, %d batches", q, b)
-		}
-		queries, batches = trace.queries.Load(), trace.batches.Load()
-		if _, err := s.Read(t.Context(), shard.ReadQuery{
-			Partition: partition, Account: address, Caller: caller("r"), MaxEntries: 1, MaxBytes: 1,
-			Select: []shard.Selection{{Container: "mmm_Bookmark"}, {Container: "mmm_Inbound"}},
-		}); err != nil {
-			t.Fatal(err)
-		}
-		if q, b := trace.queries.Load()-queries, trace.batches.Load()-batches; q != 0 || b != 1 {
-			t.Errorf("Read: %d queries, %d batches", q, b)
-		}
+	}
+	if one != 2 {
+		t.Errorf("a statement with its preparation: %d round trips, the count is wrong", one)
 	}
 }
 
-type counter struct{ queries, batches atomic.Int64 }
+// trips counts how often this side spoke after it had listened.
+type trips struct {
+	n        atomic.Int64
+	speaking atomic.Bool
+}
 
-func (c *counter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
-	c.queries.Add(1)
-	return ctx
+func (t *trips) of(do func()) int64 {
+	before := t.n.Load()
+	do()
+	return t.n.Load() - before
 }
-func (c *counter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
-func (c *counter) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
-	c.batches.Add(1)
-	return ctx
+
+type counted struct {
+	net.Conn
+	trips *trips
 }
-func (c *counter) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
-func (c *counter) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData)     {}
+
+func (c *counted) Write(b []byte) (int, error) {
+	if !c.trips.speaking.Swap(true) {
+		c.trips.n.Add(1)
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.trips.speaking.Store(false)
+	return n, err
+}
+
+// What the direct call writes and reads is what pgx does.
+func TestWire(t *testing.T) {
+	conn := connect(t, server.Database(t))
+	seven := int64(7)
+	for _, args := range [][]any{
+		{"", "häß", int16(-2), int32(1 << 20), int64(-1 << 40), true, false, []byte{}, []byte{0, 255}, []byte(nil), (*int64)(nil), &seven},
+		{"x", "", int16(0), int32(0), int64(0), false, true, []byte{1}, []byte{}, []byte("b"), &seven, (*int64)(nil)},
+	} {
+		types := []uint32{
+			pgtype.TextOID, pgtype.TextOID, pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.BoolOID, pgtype.BoolOID,
+			pgtype.ByteaOID, pgtype.ByteaOID, pgtype.ByteaOID, pgtype.Int8OID, pgtype.Int8OID,
+		}
+		var w wire
+		w.small = make([]byte, 0, 1) // grows on the way
+		if err := w.encode(args); err != nil {
+			t.Fatal(err)
+		}
+		size := 0
+		for i, arg := range args {
+			want, err := conn.TypeMap().Encode(types[i], pgtype.BinaryFormatCode, arg, []byte{})
+			if err != nil || (want == nil) != (w.values[i] == nil) || !bytes.Equal(want, w.values[i]) {
+				t.Errorf("%T %v: %x, want %x, %v", arg, arg, w.values[i], want, err)
+			}
+			size += 4 + len(want)
+		}
+		if w.size() < size {
+			t.Errorf("room for %d octets of %d", w.size(), size)
+		}
+	}
+	if err := new(wire).encode([]any{1}); err == nil {
+		t.Error("an int has no type in PostgreSQL")
+	}
+
+	for literal, want := range map[string][]int64{"NULL": nil, "'{}'": {}, "'{1}'": {1}, "'{-1,9223372036854775807}'": {-1, math.MaxInt64}} {
+		var raw []byte
+		if err := conn.QueryRow(t.Context(), `SELECT array_send(`+literal+`::bigint[])`).Scan(&raw); err != nil {
+			t.Fatal(err)
+		}
+		got, err := bigints(raw)
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", literal, err, diff)
+		}
+		for n := range raw {
+			if got, err := bigints(raw[:n]); err == nil {
+				t.Errorf("%s: %d of %d octets: %v", literal, n, len(raw), got)
+			}
+		}
+	}
+	for _, literal := range []string{"'{NULL}'::bigint[]", "'{1}'::integer[]", "'{{1}}'::bigint[]"} {
+		var raw []byte
+		if err := conn.QueryRow(t.Context(), `SELECT array_send(`+literal+`)`).Scan(&raw); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := bigints(raw); err == nil {
+			t.Errorf("%s: %v", literal, got)
+		}
+	}
+	if err := new(answer).decode([][]byte{nil}); err == nil {
+		t.Error("an answer of one column")
+	}
+}
+
+// A connection whose statements are gone, as a pooler makes it, fails once and is replaced; a URL that wants none has none.
+func TestPrepared(t *testing.T) {
+	url := server.Database(t) + "&pool_max_conns=1"
+	s, err := Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	account(t, s)
+	prepared := func(s *Store) (n int) {
+		t.Helper()
+		if err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_prepared_statements WHERE name = $1`, applyOneName).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if _, err := s.Apply(t.Context(), application("mmm_Archive", "1")); err != nil || prepared(s) != 1 {
+		t.Errorf("%d prepared, %v", prepared(s), err)
+	}
+	if _, err := s.pool.Exec(t.Context(), `DEALLOCATE `+applyOneName); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Apply(t.Context(), application("mmm_Archive", "2")); mesh.KindOf(err) != mesh.Internal {
+		t.Errorf("without the statement: %v", err)
+	}
+	if _, err := s.Apply(t.Context(), application("mmm_Archive", "3")); err != nil || prepared(s) != 1 {
+		t.Errorf("the next: %d prepared, %v", prepared(s), err)
+	}
+
+	plain, err := Open(t.Context(), url+"&default_query_exec_mode=exec")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = plain.Close() }()
+	results, err := plain.Apply(t.Context(), application("mmm_Archive", "4"))
+	if diff := cmp.Diff([]shard.Result{{Outcome: shard.Accept, Index: 3}}, results); diff != "" || err != nil || prepared(plain) != 0 {
+		t.Errorf("%d prepared where none is wanted, %v (-want +got):\n%s", prepared(plain), err, diff)
+	}
+}
 
 // Backends are killed under load: a request that failed had no effect or had it whole, and its retry tells which.
 func TestKilledBackends(t *testing.T) {

@@ -50,6 +50,8 @@ type Store struct {
 	log   *slog.Logger
 	stop  context.CancelFunc
 	swept sync.WaitGroup
+
+	unprepared bool // the URL wants no prepared statements (default_query_exec_mode): between us and the server is a pooler
 }
 
 // Option changes what Open makes.
@@ -93,6 +95,7 @@ func Open(ctx context.Context, url string, options ...Option) (*Store, error) {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
 	s := &Store{pool: pool, probe: probe, log: slog.New(slog.DiscardHandler)}
+	s.unprepared = config.ConnConfig.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement
 	for _, option := range options {
 		option(s)
 	}

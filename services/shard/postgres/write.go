@@ -2,9 +2,12 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/mathmesh/meshd/pkg/mesh"
 	"github.com/mathmesh/meshd/services/shard"
 	"github.com/mathmesh/meshd/services/shard/internal/rule"
@@ -44,7 +47,10 @@ const applyOneSQL = `SELECT o_fault, o_detail, o_outcome FROM mesh_apply($1,$2,$
 	ARRAY[$15::text], ARRAY[$16::text], ARRAY[$17::smallint], ARRAY[$18::text], ARRAY[$19::boolean],
 	ARRAY[$20::bytea], ARRAY[$21::bytea], ARRAY[$22::bytea], ARRAY[$23::bytea], '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')`
 
-// applyCall is the statement of Apply, with its arguments.
+// applyOneName is the name of applyOneSQL where it is prepared.
+const applyOneName = "mesh_apply_one"
+
+// applyCall is the statement of Apply, with its arguments. One entry is most Uploads.
 func applyCall(a *shard.Application) (statement string, args []any) {
 	need := shard.Right(0)
 	for i := range a.Updates {
@@ -56,11 +62,10 @@ func applyCall(a *shard.Application) (statement string, args []any) {
 	c := &a.Caller
 	args = make([]any, 0, applyArgs)
 	args = append(args, int16(a.Partition), text(a.Account), text(c.ProfileUDF), int64(c.Epoch), text(c.AuthKID), rule.DedupKey(c), notNil(c.RequestDigest), int32(need), rule.Atomic(a))
-	updates := makeArrays(a.Updates, a.Self)
-	if updates.single() {
-		return applyOneSQL, append(args, updates.one()...)
+	if one, ok := makeSingle(a); ok {
+		return applyOneSQL, append(args, one.list()...)
 	}
-	return applySQL, append(args, updates.list()...)
+	return applySQL, append(args, makeArrays(a.Updates, a.Self).list()...)
 }
 
 // Apply appends frames (shard.Store).
@@ -78,25 +83,79 @@ func (s *Store) Apply(ctx context.Context, a shard.Application) ([]shard.Result,
 	return results, wrap(op, err)
 }
 
+// answer is the row of a function that writes.
+type answer struct {
+	fault, detail *string
+	outcome       []int64
+}
+
 // do calls a function that writes to an account.
 func (s *Store) do(ctx context.Context, op string, partition uint16, address, statement string, args []any) ([]int64, error) {
-	done, err := s.busy.enter(ctx, partition, address)
+	key := accountKey{partition, address}
+	if err := s.busy.enter(ctx, key); err != nil {
+		return nil, wrap(op, err)
+	}
+	defer s.busy.leave(key)
+	var row answer
+	var err error
+	if statement == applyOneSQL && !s.unprepared {
+		err = s.direct(ctx, applyOneName, statement, args, &row)
+	} else {
+		err = s.pool.QueryRow(ctx, statement, args...).Scan(&row.fault, &row.detail, &row.outcome)
+	}
 	if err != nil {
 		return nil, wrap(op, err)
 	}
-	defer done()
-	var fault, detail *string
-	var outcome []int64
-	if err := s.pool.QueryRow(ctx, statement, args...).Scan(&fault, &detail, &outcome); err != nil {
-		return nil, wrap(op, err)
+	if row.fault == nil {
+		return row.outcome, nil
 	}
-	if fault == nil {
-		return outcome, nil
+	if row.detail == nil {
+		row.detail = new(string)
 	}
-	if detail == nil {
-		detail = new(string)
+	return nil, refuse(op, *row.fault, *row.detail)
+}
+
+// direct is QueryRow and Scan of a statement whose arguments and answer are plain, without pgx's types: their encoding and
+// scanning by reflection take as long as the rest of the call. The first call of a connection prepares the statement.
+func (s *Store) direct(ctx context.Context, name, statement string, args []any, row *answer) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
 	}
-	return nil, refuse(op, *fault, *detail)
+	defer conn.Release()
+	prepared, err := conn.Conn().Prepare(ctx, name, statement)
+	if err != nil {
+		return err
+	}
+	w := wires.Get().(*wire)
+	defer wires.Put(w)
+	if err := w.encode(args); err != nil {
+		return err
+	}
+	pg := conn.Conn().PgConn()
+	pg.Frontend().Send(room(w.size()))
+	answers := pg.ExecStatement(ctx, prepared, w.values, binaryFormat, binaryFormat)
+	w.clear()
+	found := false
+	for answers.NextRow() {
+		found, err = true, row.decode(answers.Values())
+	}
+	if _, end := answers.Close(); end != nil {
+		if spoilt(end) { // as pgx forgets a statement that failed; the next connection prepares it anew
+			_ = conn.Conn().Close(ctx)
+		}
+		return end
+	}
+	if err == nil && !found {
+		err = pgx.ErrNoRows
+	}
+	return err
+}
+
+// spoilt says whether the prepared statement is no longer good: its result has another type, or a pooler has dropped it.
+func spoilt(err error) bool {
+	var server *pgconn.PgError
+	return errors.As(err, &server) && (server.Code == "0A000" || server.Code == "26000")
 }
 
 // Create binds an address (shard.Store).
