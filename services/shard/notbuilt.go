@@ -14,11 +14,6 @@ func (s *Server) Publish(context.Context, *shardpb.PublishRequest) (*shardpb.Pub
 	return nil, notBuilt("Publish")
 }
 
-// Post implements AccountsService.
-func (s *Server) Post(context.Context, *shardpb.PostRequest) (*shardpb.PostResponse, error) {
-	return nil, notBuilt("Post")
-}
-
 // Connect implements AccountsService.
 func (s *Server) Connect(context.Context, *shardpb.ConnectRequest) (*shardpb.ConnectResponse, error) {
 	return nil, notBuilt("Connect")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc"
@@ -21,19 +22,28 @@ type Config struct {
 	Store Store
 	// Keys holds the service encryption key of each domain (ProfileService.KeyEncryption), to read mmm_Device. Entries of other
 	// domains are refused.
-	Keys  map[string]keys.Holder
-	Log   *slog.Logger
-	Meter metric.MeterProvider
+	Keys map[string]keys.Holder
+	// Hosts sign for each domain what the service itself writes into spools: delivery events, errors, incidents.
+	Hosts map[string]*keys.PrivateKey
+	// Outbox is told when there is something to relay; nil: nobody relays.
+	Outbox *Relay
+	Log    *slog.Logger
+	Meter  metric.MeterProvider
 }
 
-// Server serves AccountsService, AdminService and health of one shard. Safe for concurrent use.
+// Server serves AccountsService, DeliveryService, SettlementService, AdminService and health of one shard. Safe for concurrent use.
 type Server struct {
 	shardpb.UnimplementedAccountsServiceServer
 	shardpb.UnimplementedAdminServiceServer
+	shardpb.UnimplementedDeliveryServiceServer
+	shardpb.UnimplementedSettlementServiceServer
 
 	name    string
 	store   Store
 	keys    map[string]keys.Holder
+	hosts   map[string]*keys.PrivateKey
+	outbox  *Relay
+	posts   *rates
 	log     *slog.Logger
 	signers *signerCache
 	metrics *metrics
@@ -43,7 +53,7 @@ type Server struct {
 
 // NewServer makes a Server; the Store stays the caller's to close.
 func NewServer(c Config) (*Server, error) {
-	s := &Server{name: c.Name, store: c.Store, keys: c.Keys, log: c.Log, signers: newSignerCache(signerCacheSize), drained: make(chan struct{})}
+	s := &Server{name: c.Name, store: c.Store, keys: c.Keys, hosts: c.Hosts, outbox: c.Outbox, posts: newRates(time.Now), log: c.Log, signers: newSignerCache(signerCacheSize), drained: make(chan struct{})}
 	var err error
 	s.metrics, err = newMetrics(c.Meter, s)
 	return s, err
@@ -52,6 +62,8 @@ func NewServer(c Config) (*Server, error) {
 // Register adds the services to a gRPC server.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
 	shardpb.RegisterAccountsServiceServer(r, s)
+	shardpb.RegisterDeliveryServiceServer(r, s)
+	shardpb.RegisterSettlementServiceServer(r, s)
 	shardpb.RegisterAdminServiceServer(r, s)
 	healthpb.RegisterHealthServer(r, health{s})
 }

@@ -116,5 +116,8 @@ func (s *Server) entry(ctx context.Context, a *account, container string, e *sha
 	if container == mesh.CatalogDevice && event != NoEvent { // without: frame 0, or a fault that the store finds
 		entry.Device, entry.Reject, err = a.device(ctx, e, event)
 	}
+	if container == mesh.CatalogContact && event != NoEvent {
+		entry.Contact, err = a.contact(e, event)
+	}
 	return entry, err
 }

@@ -4439,10 +4439,11 @@ func (x *IncidentsResponse) GetIncidents() []*Incident {
 }
 
 type Incident struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Partition     uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
-	Frame         *Frame                 `protobuf:"bytes,2,opt,name=frame,proto3" json:"frame,omitempty"`
-	Resolved      bool                   `protobuf:"varint,3,opt,name=resolved,proto3" json:"resolved,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Partition uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	Frame     *Frame                 `protobuf:"bytes,2,opt,name=frame,proto3" json:"frame,omitempty"`
+	// A later completion in the spool closes it.
+	Resolved      bool `protobuf:"varint,3,opt,name=resolved,proto3" json:"resolved,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4499,11 +4500,9 @@ func (x *Incident) GetResolved() bool {
 }
 
 type ResolveIncidentRequest struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Partition uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
-	Index     int64                  `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
-	// What was done; goes into the completion.
-	Note          string `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Partition     uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	Index         int64                  `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4550,13 +4549,6 @@ func (x *ResolveIncidentRequest) GetIndex() int64 {
 		return x.Index
 	}
 	return 0
-}
-
-func (x *ResolveIncidentRequest) GetNote() string {
-	if x != nil {
-		return x.Note
-	}
-	return ""
 }
 
 type ResolveIncidentResponse struct {
@@ -5339,11 +5331,10 @@ const file_mesh_shard_v1_shard_proto_rawDesc = "" +
 	"\bIncident\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12*\n" +
 	"\x05frame\x18\x02 \x01(\v2\x14.mesh.shard.v1.FrameR\x05frame\x12\x1a\n" +
-	"\bresolved\x18\x03 \x01(\bR\bresolved\"`\n" +
+	"\bresolved\x18\x03 \x01(\bR\bresolved\"L\n" +
 	"\x16ResolveIncidentRequest\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
-	"\x05index\x18\x02 \x01(\x03R\x05index\x12\x12\n" +
-	"\x04note\x18\x03 \x01(\tR\x04note\"\x19\n" +
+	"\x05index\x18\x02 \x01(\x03R\x05index\"\x19\n" +
 	"\x17ResolveIncidentResponse\"(\n" +
 	"\fWhereRequest\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\"\xfa\x01\n" +
