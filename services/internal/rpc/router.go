@@ -40,6 +40,20 @@ func (r *Router) Accounts(ctx context.Context, address string, f func(context.Co
 	})
 }
 
+// Delivery calls f with the delivery client of the shard that has the address: for inbound.
+func (r *Router) Delivery(ctx context.Context, address string, f func(context.Context, shardpb.DeliveryServiceClient) error) error {
+	return r.call(ctx, "rpc.Delivery", shardmap.Of(address), func(ctx context.Context, cc *grpc.ClientConn) error {
+		return f(ctx, shardpb.NewDeliveryServiceClient(cc))
+	})
+}
+
+// Settlement calls f with the settlement client of the shard that has the address: for outbound.
+func (r *Router) Settlement(ctx context.Context, address string, f func(context.Context, shardpb.SettlementServiceClient) error) error {
+	return r.call(ctx, "rpc.Settlement", shardmap.Of(address), func(ctx context.Context, cc *grpc.ClientConn) error {
+		return f(ctx, shardpb.NewSettlementServiceClient(cc))
+	})
+}
+
 // Admin calls f with the admin client of the shard that has the address.
 func (r *Router) Admin(ctx context.Context, address string, f func(context.Context, shardpb.AdminServiceClient) error) error {
 	return r.call(ctx, "rpc.Admin", shardmap.Of(address), func(ctx context.Context, cc *grpc.ClientConn) error {
