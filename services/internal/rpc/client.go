@@ -15,6 +15,7 @@ const reconnect = time.Second
 func Dial(target string, server Role, o Options) (*grpc.ClientConn, error) {
 	return grpc.NewClient(target,
 		grpc.WithTransportCredentials(o.Identity.ClientCredentials(server)),
+		grpc.WithUnaryInterceptor((&exchanger{o: o}).intercept),
 		o.observeClient(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),

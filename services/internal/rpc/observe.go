@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/mathmesh/meshd/pkg/mesh"
+	callpb "github.com/mathmesh/meshd/proto/mesh/call/v1"
 )
 
 // Traces and metrics of calls. otelgrpc makes sets of attributes anew for every message: a quarter of a call's processor
@@ -32,30 +33,37 @@ func (o Options) exports() bool {
 func (o Options) otel() []otelgrpc.Option {
 	return []otelgrpc.Option{
 		otelgrpc.WithPropagators(propagation.TraceContext{}),
-		otelgrpc.WithFilter(filters.Not(filters.HealthCheck())), // probes would drown the rest
+		otelgrpc.WithFilter(filters.None(
+			filters.HealthCheck(), // probes would drown the rest
+			filters.ServiceName(callpb.CallService_ServiceDesc.ServiceName), // the calls on it have spans of their own
+		)),
 		otelgrpc.WithTracerProvider(o.Tracer),
 		otelgrpc.WithMeterProvider(metricnoop.NewMeterProvider()), // see durations
 	}
 }
 
-// observeClient hands the trace context of calls to the server.
+// observeClient hands the trace context of calls to the server; an empty option when outgoing does it.
 func (o Options) observeClient() grpc.DialOption {
 	if o.exports() {
 		return grpc.WithStatsHandler(otelgrpc.NewClientHandler(o.otel()...))
 	}
-	return grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-		if trace.SpanContextFromContext(ctx).IsValid() {
-			fields := propagation.MapCarrier{}
-			propagation.TraceContext{}.Inject(ctx, fields)
-			for name, value := range fields {
-				ctx = metadata.AppendToOutgoingContext(ctx, name, value)
-			}
-		}
-		return invoke(ctx, method, req, reply, cc, opts...)
-	})
+	return grpc.EmptyDialOption{}
 }
 
-// observeServer takes the trace context of callers; an empty option when observeUnary does it.
+// outgoing puts the trace context of ctx into the metadata of a call.
+func outgoing(ctx context.Context) context.Context {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return ctx
+	}
+	fields := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, fields)
+	for name, value := range fields {
+		ctx = metadata.AppendToOutgoingContext(ctx, name, value)
+	}
+	return ctx
+}
+
+// observeServer takes the trace context of callers; an empty option when unary does it.
 func (o Options) observeServer() grpc.ServerOption {
 	if o.exports() {
 		return grpc.StatsHandler(otelgrpc.NewServerHandler(o.otel()...))
@@ -63,31 +71,15 @@ func (o Options) observeServer() grpc.ServerOption {
 	return grpc.EmptyServerOption{}
 }
 
-// observeUnary records the duration of each call, by method and kind of fault.
-func (o Options) observeUnary() grpc.UnaryServerInterceptor {
-	d := newDurations(o.Meter)
-	exports := o.exports()
-	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		if !exports {
-			ctx = extract(ctx)
-		}
-		begin := time.Now()
-		resp, err := next(ctx, req)
-		d.record(ctx, info.FullMethod, err, time.Since(begin))
-		return resp, err
-	}
-}
-
 // extract puts the caller's trace context into ctx.
 func extract(ctx context.Context) context.Context {
-	fields := propagation.MapCarrier{}
-	for _, name := range []string{"traceparent", "tracestate"} {
-		if values := metadata.ValueFromIncomingContext(ctx, name); len(values) > 0 {
-			fields[name] = values[0]
-		}
-	}
-	if len(fields) == 0 {
+	parent := metadata.ValueFromIncomingContext(ctx, "traceparent")
+	if len(parent) == 0 {
 		return ctx
+	}
+	fields := propagation.MapCarrier{"traceparent": parent[0]}
+	if state := metadata.ValueFromIncomingContext(ctx, "tracestate"); len(state) > 0 {
+		fields["tracestate"] = state[0]
 	}
 	return propagation.TraceContext{}.Extract(ctx, fields)
 }

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/mathmesh/meshd/pkg/mesh"
+	callpb "github.com/mathmesh/meshd/proto/mesh/call/v1"
 )
 
 const (
@@ -49,11 +50,15 @@ type Options struct {
 	Log      *slog.Logger
 	Tracer   trace.TracerProvider // nil or no-op: spans go nowhere, but the caller's trace context is handed on
 	Meter    metric.MeterProvider // nil: no metrics
+
+	exchangeLife time.Duration // of tests; 0: exchangeLife
 }
 
 // NewServer makes a gRPC server that serves only our roles, each its own services.
-func NewServer(o Options) *grpc.Server {
-	return grpc.NewServer(
+func NewServer(o Options) *Server {
+	intercept := o.unary()
+	s := &Server{d: newDispatcher(o, intercept)}
+	s.Server = grpc.NewServer(
 		grpc.Creds(o.Identity.ServerCredentials()),
 		o.observeServer(),
 		grpc.MaxRecvMsgSize(maxMessage),
@@ -68,16 +73,36 @@ func NewServer(o Options) *grpc.Server {
 			Time:                  keepaliveTime,
 		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(o.observeUnary(), recoverUnary(o.Log), allowUnary, faultUnary(o.Log), deadlineUnary),
+		grpc.UnaryInterceptor(intercept),
 		grpc.ChainStreamInterceptor(recoverStream(o.Log), allowStream),
 	)
+	callpb.RegisterCallServiceServer(s.Server, s.d)
+	return s
 }
 
-func allowUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if err := authorize(ctx, info.FullMethod); err != nil {
-		return nil, err
+// unary surrounds every call: one function instead of a chain, whose links would each be an allocation.
+func (o Options) unary() grpc.UnaryServerInterceptor {
+	d := newDurations(o.Meter)
+	exports := o.exports()
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+		if !exports {
+			ctx = extract(ctx)
+		}
+		begin := time.Now()
+		defer func() {
+			if p := recover(); p != nil {
+				resp, err = nil, panicked(ctx, o.Log, info.FullMethod, p)
+			}
+			d.record(ctx, info.FullMethod, err, time.Since(begin))
+		}()
+		if err := authorize(ctx, info.FullMethod); err != nil {
+			return nil, err
+		}
+		if resp, err = withDeadline(ctx, req, info, next); err != nil {
+			return nil, fault(ctx, o.Log, info.FullMethod, err)
+		}
+		return resp, nil
 	}
-	return next(ctx, req)
 }
 
 func allowStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
@@ -85,17 +110,6 @@ func allowStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, nex
 		return err
 	}
 	return next(srv, ss)
-}
-
-func recoverUnary(log *slog.Logger) grpc.UnaryServerInterceptor {
-	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (_ any, err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				err = panicked(ctx, log, info.FullMethod, p)
-			}
-		}()
-		return next(ctx, req)
-	}
 }
 
 func recoverStream(log *slog.Logger) grpc.StreamServerInterceptor {
@@ -119,29 +133,26 @@ func panicked(ctx context.Context, log *slog.Logger, method string, p any) error
 	return ToStatus(mesh.E("rpc", mesh.Internal, nil))
 }
 
-// faultUnary is the one place where an error leaves the role: the text of an Internal one stays in the log.
-func faultUnary(log *slog.Logger) grpc.UnaryServerInterceptor {
-	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		resp, err := next(ctx, req)
-		if err == nil {
-			return resp, nil
-		}
-		var e *mesh.Error
-		if !errors.As(err, &e) && ctx.Err() == nil || e != nil && e.Kind == mesh.Internal {
-			log.ErrorContext(ctx, "call failed", slog.String("method", info.FullMethod), slog.Any("err", err))
-		}
-		return nil, ToStatus(err)
+// fault is the one place where an error leaves the role: the text of an Internal one stays in the log.
+func fault(ctx context.Context, log *slog.Logger, method string, err error) error {
+	var e *mesh.Error
+	if !errors.As(err, &e) && ctx.Err() == nil || e != nil && e.Kind == mesh.Internal {
+		log.ErrorContext(ctx, "call failed", slog.String("method", method), slog.Any("err", err))
 	}
+	return ToStatus(err)
 }
 
-// deadlineUnary refuses calls without a deadline, and with too little left.
-func deadlineUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+// withDeadline refuses calls without a deadline, and with too little left.
+func withDeadline(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return nil, status.Errorf(codes.InvalidArgument, "%s: every call needs a deadline", info.FullMethod)
 	}
 	if time.Until(deadline) < minRemaining {
 		return nil, mesh.E(info.FullMethod, mesh.Overloaded, context.DeadlineExceeded)
+	}
+	if d, ok := ctx.(due); ok {
+		return next(d.Context, req)
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-shave))
 	defer cancel()

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
+	"github.com/mathmesh/meshd/services/internal/rpc"
 )
 
 const (
@@ -102,7 +102,7 @@ func (p *process) adopt(child part) {
 }
 
 // serveGRPC serves s on l.
-func (p *process) serveGRPC(name string, s *grpc.Server, l net.Listener) {
+func (p *process) serveGRPC(name string, s *rpc.Server, l net.Listener) {
 	p.run(name, func() error { return s.Serve(l) })
 	p.onStop(func(ctx context.Context) error {
 		done := make(chan struct{})
