@@ -324,7 +324,7 @@ func (a *Account) online(ctx context.Context) (*session, error) {
 
 // newSession is one without credential, to the pinned service if there is one.
 func (a *Account) newSession(ctx context.Context) (*session, error) {
-	t, err := newTransport(ctx, &a.conf, a.address.Domain)
+	t, err := newTransport(ctx, &a.conf, a.address.Domain, personal())
 	if err != nil {
 		return nil, err
 	}

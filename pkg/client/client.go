@@ -22,6 +22,8 @@ import (
 	"crypto/x509"
 	"net/http"
 	"time"
+
+	"github.com/mathmesh/meshd/pkg/discover"
 )
 
 // Config says where things are. The zero value but for Dir uses DNS and the system's roots.
@@ -34,6 +36,11 @@ type Config struct {
 	Roots     *x509.CertPool    // of certificate authorities; nil: the system's (the state file names its own)
 	HTTP      *http.Client      // used as it is instead of one with TLS 1.3 and the checks of FLOWS §1.5: for tests
 	Now       func() time.Time  // nil: time.Now
+	Public    bool              // connect to addresses of the public internet only: for services, which strangers' names lead
+}
+
+func (c *Config) source() *discover.Source {
+	return &discover.Source{Services: c.Services, StateFile: c.StateFile, Server: c.DNS, Public: c.Public}
 }
 
 func (c *Config) now() time.Time {

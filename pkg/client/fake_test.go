@@ -284,7 +284,7 @@ func newCaller(t *testing.T, f *fakeService, scheme string) *caller {
 		Now: func() time.Time { return time.Now().Add(c.clock) },
 	}
 	f.now = conf.now
-	transport, err := newTransport(t.Context(), conf, "example.com")
+	transport, err := newTransport(t.Context(), conf, "example.com", personal())
 	if err != nil {
 		t.Fatal(err)
 	}

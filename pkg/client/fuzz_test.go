@@ -33,17 +33,3 @@ func FuzzServedFrame(f *testing.F) {
 		}
 	})
 }
-
-// FuzzText: TXT records come from unsigned DNS.
-func FuzzText(f *testing.F) {
-	f.Add("path=/service version=3.0-1.0 encoding=json")
-	f.Add("version=-")
-	f.Fuzz(func(t *testing.T, record string) {
-		text := parseText([]string{record})
-		text.fits()
-		if p, ok := text["path"]; ok && p[0] != '/' {
-			t.Errorf("path %q", p)
-		}
-		dnsEndpoint("host.example", "443", text["path"], "example")
-	})
-}

@@ -39,7 +39,7 @@ func Hello(ctx context.Context, c Config, domain string) (*ServiceInfo, error) {
 	if err != nil {
 		return nil, mesh.E("client.Hello", mesh.NameInvalid, err)
 	}
-	t, err := newTransport(ctx, &c, domain)
+	t, err := newTransport(ctx, &c, domain, personal())
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func hello(ctx context.Context, t *transport, c *Config, pin string) (*service, 
 		if errors.As(err, &refusal) && refusal.Temporary() {
 			pause = max(2*pause, patienceStep)
 			wait := jitter(max(pause, refusal.RetryAfter))
-			if waited += wait; waited <= patience && sleep(ctx, wait) == nil {
+			if waited += wait; waited <= t.bounds.patience && sleep(ctx, wait) == nil {
 				continue
 			}
 		}

@@ -18,9 +18,7 @@ const (
 	// freshTicket is the age of a ticket up to which DeleteAccount is tried with it: 120 s less what a request takes (AUTH §5).
 	freshTicket = 100 * time.Second
 
-	// patience bounds the waiting for a service that says 429 or 503, in all: a person waits, and the caller can come
-	// again. The wait grows from patienceStep.
-	patience     = 15 * time.Second
+	// patienceStep is the first wait for a service that says 429 or 503; the wait grows.
 	patienceStep = 500 * time.Millisecond
 
 	idSize = 16 // octets of a request ID (D-04)
@@ -121,7 +119,7 @@ func (s *session) perform(ctx context.Context, payload []byte, id []byte, res me
 		case refusal.Temporary():
 			pause = max(2*pause, patienceStep)
 			wait := jitter(max(pause, refusal.RetryAfter))
-			if waited += wait; waited > patience {
+			if waited += wait; waited > s.transport.bounds.patience {
 				return nil, refusal
 			}
 			if err := s.wait(ctx, wait); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mathmesh/meshd/pkg/discover"
 	"github.com/mathmesh/meshd/pkg/mesh"
 )
 
@@ -219,8 +220,8 @@ func TestNoMeshThere(t *testing.T) {
 	page := act{http: http.StatusBadGateway, body: "<html>"}
 	log, err := c.talk(t, mesh.TagStatus, needAny, page, page, page, page)
 	var network *NetworkError
-	if !errors.As(err, &network) || len(log) != attempts {
-		t.Errorf("%v after %d attempts, want a network error after %d", err, len(log), attempts)
+	if !errors.As(err, &network) || len(log) != discover.Attempts {
+		t.Errorf("%v after %d attempts, want a network error after %d", err, len(log), discover.Attempts)
 	}
 }
 

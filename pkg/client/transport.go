@@ -3,42 +3,48 @@ package client
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/mathmesh/meshd/pkg/dare"
+	"github.com/mathmesh/meshd/pkg/discover"
 	"github.com/mathmesh/meshd/pkg/jbcd"
 )
 
-const (
-	versionMajor = 3
-	contentType  = "application/json"
+const contentType = "application/json"
 
-	// attempts and attemptTime are those of FLOWS §1.3: three places or tries, five seconds to reach each. A person waits.
-	attempts    = 3
-	attemptTime = 5 * time.Second
+// bounds of the talk with a service.
+type bounds struct {
+	attempts int           // places or tries for one request
+	attempt  time.Duration // to reach one
+	answer   time.Duration // for a request and its answer
+	octets   int64         // of an answer
+	patience time.Duration // with a service that says 429 or 503, in all; 0: none
+	idle     int           // connections kept
+}
 
-	// answerTime bounds a request and its answer: an Upload of 4 MiB, which is 7.2 MiB when it is sealed and twice in base64,
-	// takes 230 s at the 32 KiB/s that a service must be content with (PROTOCOL §1.7), and a little for its work.
-	answerTime = 250 * time.Second
-)
-
-// answerMax bounds what is read of an answer: what the codec would refuse anyhow.
-var answerMax = int64(jbcd.DefaultLimits.Octets)
+// personal are for a person, who waits. An Upload of 4 MiB, which is 7.2 MiB when it is sealed and twice in base64, takes 230 s at the
+// 32 KiB/s that a service must be content with (PROTOCOL §1.7), and a little for its work. Of an answer as much is read as the
+// codec would take.
+func personal() bounds {
+	return bounds{
+		attempts: discover.Attempts, attempt: discover.AttemptTime, answer: 250 * time.Second,
+		octets: int64(jbcd.DefaultLimits.Octets), patience: 15 * time.Second, idle: 2,
+	}
+}
 
 // transport posts envelopes to the service of one domain. Which endpoint answered last is remembered. Safe for
 // concurrent use.
 type transport struct {
 	domain    string
-	endpoints []endpoint
+	bounds    bounds
+	endpoints []discover.Endpoint
 	clients   []*http.Client // of the endpoints
 
 	mu      sync.Mutex
@@ -47,69 +53,44 @@ type transport struct {
 }
 
 // newTransport discovers a domain's service.
-func newTransport(ctx context.Context, c *Config, domain string) (*transport, error) {
-	endpoints, err := discover(ctx, c, domain)
+func newTransport(ctx context.Context, c *Config, domain string, b bounds) (*transport, error) {
+	endpoints, err := c.source().Find(ctx, domain)
+	var none *discover.Error
+	if errors.As(err, &none) {
+		return nil, &NetworkError{err}
+	}
 	if err != nil {
 		return nil, err
 	}
-	t := &transport{domain: domain, endpoints: endpoints}
+	t := &transport{domain: domain, bounds: b, endpoints: endpoints}
 	for _, e := range endpoints {
-		t.clients = append(t.clients, c.httpClient(e))
+		t.clients = append(t.clients, c.httpClient(e, b))
 	}
 	return t, nil
 }
 
 // httpClient makes the client for an endpoint, or takes the one of the configuration.
-func (c *Config) httpClient(e endpoint) *http.Client {
+func (c *Config) httpClient(e discover.Endpoint, b bounds) *http.Client {
 	if c.HTTP != nil {
 		return c.HTTP
 	}
-	if e.roots == nil {
-		e.roots = c.Roots
+	if e.Roots == nil {
+		e.Roots = c.Roots
 	}
-	dialer := &net.Dialer{Timeout: attemptTime, Resolver: c.resolver()}
 	return &http.Client{
-		Timeout:       answerTime,
+		Timeout:       b.answer,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // nobody but the payload sends us elsewhere
 		Transport: &http.Transport{
-			DialContext:         dialer.DialContext,
-			TLSHandshakeTimeout: attemptTime,
-			TLSClientConfig:     tlsConfig(e),
+			DialContext:         c.source().Dial(e),
+			TLSHandshakeTimeout: b.attempt,
+			TLSClientConfig:     e.TLS(),
 			// HTTP/1.1: a session has one request at a time, and for that HTTP/2 costs a service three times the processor time.
-			ForceAttemptHTTP2:  false,
-			DisableCompression: true, // sealed octets do not compress, and the protocol knows identity only (D-02)
-			IdleConnTimeout:    90 * time.Second,
-		},
-	}
-}
-
-// tlsConfig verifies the certificate for one of the endpoint's names: the host that SRV named or the account's domain.
-// The standard check knows one name only, so it is switched off and its equal is done in VerifyConnection, which runs
-// on resumed connections too.
-func tlsConfig(e endpoint) *tls.Config {
-	return &tls.Config{
-		MinVersion:         tls.VersionTLS13,
-		ServerName:         e.names[0],
-		RootCAs:            e.roots,
-		InsecureSkipVerify: true, // VerifyConnection below does it, for each name
-		VerifyConnection: func(s tls.ConnectionState) error {
-			if len(s.PeerCertificates) == 0 {
-				return errors.New("no certificate")
-			}
-			options := x509.VerifyOptions{Roots: e.roots, Intermediates: x509.NewCertPool()}
-			for _, c := range s.PeerCertificates[1:] {
-				options.Intermediates.AddCert(c)
-			}
-			var failed error
-			for _, name := range e.names {
-				options.DNSName = name
-				_, err := s.PeerCertificates[0].Verify(options)
-				if err == nil {
-					return nil
-				}
-				failed = errors.Join(failed, err)
-			}
-			return failed
+			ForceAttemptHTTP2:   false,
+			DisableCompression:  true, // sealed octets do not compress, and the protocol knows identity only (D-02)
+			MaxIdleConnsPerHost: b.idle,
+			IdleConnTimeout:     90 * time.Second,
+			// A service has a few fields to say.
+			MaxResponseHeaderBytes: 64 << 10,
 		},
 	}
 }
@@ -128,7 +109,7 @@ func (t *transport) post(ctx context.Context, seal func() (*dare.Envelope, error
 	first := t.current
 	t.mu.Unlock()
 	var failed error
-	for n := range attempts {
+	for n := range t.bounds.attempts {
 		i := (first + n) % len(t.endpoints)
 		began := time.Now()
 		r, err := t.try(ctx, i, seal)
@@ -144,7 +125,7 @@ func (t *transport) post(ctx context.Context, seal func() (*dare.Envelope, error
 		}
 		failed = errors.Join(failed, network.Err)
 		// Who was reached and then let us wait for minutes does so again.
-		if ctx.Err() != nil || permanent(err) && len(t.endpoints) == 1 || time.Since(began) > attempts*attemptTime {
+		if ctx.Err() != nil || permanent(err) && len(t.endpoints) == 1 || time.Since(began) > time.Duration(t.bounds.attempts)*t.bounds.attempt {
 			break
 		}
 	}
@@ -168,19 +149,19 @@ func (t *transport) try(ctx context.Context, i int, seal func() (*dare.Envelope,
 		if err != nil {
 			return nil, err
 		}
-		r, err := t.roundTrip(ctx, t.clients[i], e.url, envelope)
+		r, err := t.roundTrip(ctx, t.clients[i], e.URL, envelope)
 		if err != nil {
 			return nil, &NetworkError{err}
 		}
 		switch {
-		case r.status == http.StatusNotFound && e.alternate != "" && (r.envelope == nil || plain(r.envelope)):
+		case r.status == http.StatusNotFound && e.Alternate != "" && (r.envelope == nil || plain(r.envelope)):
 			t.mu.Lock()
-			t.endpoints[i].url, t.endpoints[i].alternate = e.alternate, ""
+			t.endpoints[i].URL, t.endpoints[i].Alternate = e.Alternate, ""
 			t.mu.Unlock()
 		case r.envelope != nil, r.status == http.StatusTooManyRequests, r.status == http.StatusServiceUnavailable:
 			return r, nil
 		default:
-			return nil, &NetworkError{fmt.Errorf("%s: HTTP %d without a Mesh answer", e.url, r.status)}
+			return nil, &NetworkError{fmt.Errorf("%s: HTTP %d without a Mesh answer", e.URL, r.status)}
 		}
 	}
 }
@@ -210,12 +191,12 @@ func (t *transport) roundTrip(ctx context.Context, h *http.Client, url string, e
 		return nil, err
 	}
 	defer res.Body.Close()
-	content, err := io.ReadAll(io.LimitReader(res.Body, answerMax+1))
+	content, err := io.ReadAll(io.LimitReader(res.Body, t.bounds.octets+1))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", url, err)
 	}
-	if int64(len(content)) > answerMax {
-		return nil, fmt.Errorf("%s: answer over %d octets", url, answerMax)
+	if int64(len(content)) > t.bounds.octets {
+		return nil, fmt.Errorf("%s: answer over %d octets", url, t.bounds.octets)
 	}
 	r := &reply{status: res.StatusCode, retryAfter: retryAfter(res.Header.Get("Retry-After"))}
 	if content = bytes.TrimSpace(content); len(content) > 0 && content[0] == '[' {
@@ -239,14 +220,14 @@ func retryAfter(text string) time.Duration {
 func (t *transport) cleartext() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.endpoints[t.current].cleartext
+	return t.endpoints[t.current].Cleartext
 }
 
 // endpointURL is the URL in use.
 func (t *transport) endpointURL() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.endpoints[t.current].url
+	return t.endpoints[t.current].URL
 }
 
 func (t *transport) roundTrips() int {
