@@ -212,13 +212,24 @@ func (f *fakeService) exchange(e *dare.Envelope, a act) (*dare.Envelope, int, er
 		return answer, 401, err
 	}
 	var client keys.PublicKey
-	if x.Credential.Mode == make1.Device {
+	switch x.Credential.Mode {
+	case make1.Service:
+		service, err := mesh.VerifyProfileService(x.Credential.Envelopes[1])
+		if err != nil {
+			return nil, 0, err
+		}
+		host, err := mesh.VerifyProfileHost(x.Credential.Envelopes[0], service)
+		if err != nil {
+			return nil, 0, err
+		}
+		client = *host.KeyAuthentication.PublicParameters
+	case make1.Device:
 		p, err := mesh.VerifyProfileDevice(x.Credential.Envelopes[0])
 		if err != nil {
 			return nil, 0, err
 		}
 		client = *p.KeyAuthentication.PublicParameters
-	} else {
+	default:
 		var c mesh.ConnectionAccount
 		if err := decodeTagged(x.Credential.Envelopes[0].Payload, mesh.TagConnectionAccount, &c); err != nil {
 			return nil, 0, err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -124,6 +125,9 @@ func (t *transport) post(ctx context.Context, seal func() (*dare.Envelope, error
 			return nil, err
 		}
 		failed = errors.Join(failed, network.Err)
+		t.mu.Lock()
+		t.current = (i + 1) % len(t.endpoints)
+		t.mu.Unlock()
 		// Who was reached and then let us wait for minutes does so again.
 		if ctx.Err() != nil || permanent(err) && len(t.endpoints) == 1 || time.Since(began) > time.Duration(t.bounds.attempts)*t.bounds.attempt {
 			break
@@ -234,6 +238,15 @@ func (t *transport) roundTrips() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.trips
+}
+
+// same says whether another transport leads to the same places.
+func (t *transport) same(other *transport) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.EqualFunc(t.endpoints, other.endpoints, func(a, b discover.Endpoint) bool {
+		return (a.URL == b.URL || a.URL == b.Alternate) && slices.Equal(a.Names, b.Names)
+	})
 }
 
 func (t *transport) close() {
