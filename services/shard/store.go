@@ -69,7 +69,7 @@ type Store interface {
 	// an absent container: 0 and none), when an entry has a fault of its own, or when the state machine of a catalog refuses
 	// one: New wants no live entry of its UniqueID, Delete wants one, Update takes both. Then entries with a fault of their own
 	// are Reject with its code, all others Conflict. Faults: Reject is set; an EnvelopeID, UniqueID, MessageType or name
-	// of a device or key that is not UTF-8, holds U+0000 or has more than MaxName octets; a catalog entry without UniqueID or Event; Index 0 on another entry
+	// of a device, key or contact that is not UTF-8, holds U+0000 or has more than MaxName octets; a catalog entry without UniqueID or Event; Index 0 on another entry
 	// than an update's first (all code 13). Entries of Self stand each for itself. Atomic: when one entry is not accepted,
 	// nothing of the request is stored and what would have been is Conflict. The default is true when two or more updates
 	// carry Index.
@@ -83,7 +83,7 @@ type Store interface {
 	// and rights); a Delete removes that device, its authentication keys die with it. Both count from the commit.
 	//
 	// mmm_Contact: a New or Update makes Entry.Contact what the account says of the contact named by UniqueID (nil: nothing); a
-	// Delete removes it. What a sender is granted comes from here (Standing).
+	// Delete removes it. What a sender is granted comes from here (Standing). Of Addresses the first MaxContactAddresses count.
 	Apply(ctx context.Context, a Application) ([]Result, error)
 
 	// Post accepts messages of a device of the account, which needs Message. Results are positional: for message m and recipient
@@ -93,36 +93,46 @@ type Store interface {
 	// itself. A message with a recipient left is one frame of mmm_Outbound and one outbox row for each recipient left, Index is
 	// that of the frame; with the same EnvelopeID and PayloadDigest as a stored one no second frame and, for a recipient who has a row,
 	// no second row is made: Posted then shows the old row and its verdict. Self goes to mmm_Local, as Self of Apply to mmm_Inbound.
+	// Each message and each entry of Self stands for itself. A repeated request gives the stored results, with the rows as they are now.
 	Post(ctx context.Context, p Posting) ([]Posted, error)
 
-	// Claim takes outbox rows that are due, in partitions that are open, for the relay: oldest first, at most limit. Nobody else gets
-	// them for lease; then they are due again, unless settled. It waits for nobody: rows that others hold are skipped.
+	// Claim takes outbox rows that are due, in partitions that are open, for the relay: those first that are due the longest, at most
+	// limit. Nobody else gets them for lease; then they are due again, unless settled. The rows come as they are now: Published, due at
+	// the end of the lease. It waits for nobody: rows that others hold are skipped.
 	Claim(ctx context.Context, limit int, lease time.Duration) ([]OutboxRow, error)
 
 	// Settle records outcomes of outbox rows of one account, and appends the Event of each to mmm_Outbound and its Failure to mmm_Inbound.
-	// A row that is settled already (Delivered or Failed) or does not exist is left alone and nothing is appended for it: an outcome
-	// has its effect once. It returns how many took effect. No device is asked; of a deleted account rows are settled, without frames.
+	// A row that is settled already (Delivered or Failed) or is not one of the account is left alone and nothing is appended for it: an
+	// outcome has its effect once. Due keeps no verdict. It returns how many took effect. No device is asked, the state of the account does not
+	// matter; of a deleted account rows are settled, without frames. An account that never was has no rows.
 	Settle(ctx context.Context, partition uint16, address string, list []Settlement) (int, error)
 
-	// Outbox returns outbox rows of an account, settled ones too: of a message, or those named.
+	// Outbox returns outbox rows of an account in any state, settled ones too, ascending by frame: of a message, or those named. An
+	// account that never was has none.
 	Outbox(ctx context.Context, q OutboxQuery) ([]OutboxRow, error)
 
-	// Standing is what access control asks of a recipient about a sender. An account that is absent or deleted is mesh.UnknownAccount.
+	// Standing is what access control asks of a recipient about a sender. An account that is absent or deleted is mesh.UnknownAccount;
+	// any other state is told, not refused.
 	Standing(ctx context.Context, q StandingQuery) (*Standing, error)
 
-	// Deliver records the verdict on a message for a recipient of this shard and, when it is accepted, appends it to mmm_Inbound. By sender (SenderUDF) and
-	// recipient: EnvelopeID and PayloadDigest of a message accepted before → Accept with its index, nothing written; the same EnvelopeID with another
-	// digest → Reject, 13; the same digest under another EnvelopeID → Accept with the index of the stored one. A refusal never replaces an
-	// acceptance; a later verdict replaces a refusal. Account absent or deleted: mesh.UnknownAccount; redirect record: mesh.Redirect; blocked: Reject, 17.
+	// Deliver records the verdict on a message for a recipient of this shard and, when it is accepted, appends it to mmm_Inbound. Account absent
+	// or deleted: mesh.UnknownAccount; pending: mesh.AccountPending; redirect record: mesh.Redirect. A message without EnvelopeID, or with a
+	// fault as of a spool entry (Apply), is Reject with its code (13), and nothing is recorded. Then, by sender (SenderUDF) and recipient, and whatever the
+	// verdict, as a refusal never replaces an acceptance: EnvelopeID and PayloadDigest of a message accepted before → Accept with its index;
+	// that EnvelopeID with another digest → Reject, 13; that digest under another EnvelopeID → Accept with the index of the stored one; nothing
+	// is written in all three. Else the verdict is recorded, of a blocked account as a refusal with code 17, in the place of an earlier
+	// refusal of that EnvelopeID. Frames of others and of the account's own devices are no duplicates.
 	Deliver(ctx context.Context, a Arrival) (Result, error)
 
-	// Verdicts returns the recorded verdicts on a message for a recipient, by EnvelopeID, newest first.
+	// Verdicts returns the recorded verdicts on a message for a recipient, by EnvelopeID, one for each sender, newest first. An account
+	// that never was has none.
 	Verdicts(ctx context.Context, partition uint16, address, envelopeID string) ([]VerdictRecord, error)
 
-	// Report appends a frame to mmms_Incident of a partition and returns its index; an EnvelopeID that is stored there gives the old index.
+	// Report appends a frame to mmms_Incident of a partition and returns its index; an EnvelopeID (not empty) that is stored there gives
+	// the old index. A fault as of a spool entry is mesh.MessageInvalid.
 	Report(ctx context.Context, partition uint16, incident Entry) (int64, error)
 
-	// Incidents returns frames of mmms_Incident of a partition, ascending from index first, at most limit.
+	// Incidents returns frames of mmms_Incident of a partition, whole, ascending from index first, at most limit. Frame 0 is no incident.
 	Incidents(ctx context.Context, partition uint16, first int64, limit int) ([]Frame, error)
 
 	// Signer returns the public key octets of a signature key that a device of the account has or had, nil when unknown; also
@@ -597,7 +607,7 @@ type StandingQuery struct {
 	PIN           string // EnvelopeID of the MessagePIN that would admit the message; empty: none
 }
 
-// Standing is the answer. Of several contacts that count, rights add up, and one Block blocks.
+// Standing is the answer. Of several contacts that count, rights add up; with Block among them Rights is Block alone.
 type Standing struct {
 	State     AccountState
 	Redirect  string // not empty: the account has moved there, or this is a second address of that

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -17,21 +18,28 @@ import (
 
 // Names of containers that the stores know by themselves.
 const (
-	Device   = "mmm_Device"
-	Inbound  = "mmm_Inbound"
-	Accounts = "mmms_Account"
+	Device    = "mmm_Device"
+	Contact   = "mmm_Contact"
+	Inbound   = "mmm_Inbound"
+	Local     = "mmm_Local"
+	Outbound  = "mmm_Outbound"
+	Accounts  = "mmms_Account"
+	Incidents = "mmms_Incident"
 )
 
 // NewSpools are made with an account (PROTOCOL D-17).
-func NewSpools() []string { return []string{Inbound, "mmm_Local", "mmm_Outbound"} }
+func NewSpools() []string { return []string{Inbound, Local, Outbound} }
 
-// MessageInvalid is the extended code of an entry that cannot be stored (PROTOCOL §5).
-const MessageInvalid = 13
+// Extended codes (PROTOCOL §5).
+const (
+	MessageInvalid = 13 // of an entry that cannot be stored
+	Blocked        = 17 // of a message for an account that is blocked
+)
 
 // Spool says whether a container is append-only without keys (DATA §7).
 func Spool(container string) bool {
 	switch container {
-	case Inbound, "mmm_Outbound", "mmm_Local", "mmm_Archive", "mmms_Incident":
+	case Inbound, Outbound, Local, "mmm_Archive", Incidents:
 		return true
 	}
 	return false
@@ -59,7 +67,8 @@ func fault(spool bool, position int, e *shard.Entry) uint16 {
 	case zero && position > 0,
 		!name(e.EnvelopeID), !name(e.UniqueID), !name(e.MessageType),
 		e.Event > shard.Delete,
-		e.Device != nil && !names(e.Device):
+		e.Device != nil && !names(e.Device),
+		e.Contact != nil && (!name(e.Contact.ProfileUDF) || slices.ContainsFunc(Addresses(e.Contact), func(a string) bool { return !name(a) })):
 		return MessageInvalid
 	case !spool && !zero && (e.UniqueID == "" || e.Event == shard.NoEvent):
 		return MessageInvalid
@@ -70,9 +79,10 @@ func fault(spool bool, position int, e *shard.Entry) uint16 {
 // Name says whether a text can stand in the database: others are the name of nothing.
 func Name(s string) bool { return name(s) }
 
-func name(s string) bool {
-	return len(s) <= shard.MaxName && utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
-}
+func name(s string) bool { return len(s) <= shard.MaxName && text(s) }
+
+// text says whether a text of any length can stand in the database.
+func text(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
 func names(d *shard.DeviceChange) bool {
 	for _, s := range []string{d.DeviceUDF, d.AuthKID, d.MeshAuthKID, d.SignKID, d.SignCurve} {
