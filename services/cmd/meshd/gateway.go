@@ -53,6 +53,9 @@ func runGateway(ctx context.Context, c *config.Gateway) error {
 	); err != nil {
 		return err
 	}
+	if parts.Queue, err = dialQueue(ctx, c.NATS, rpc.Gateway, parts.Identity, parts.Telemetry); err != nil {
+		return err
+	}
 	g, err := stack.StartGateway(ctx, parts)
 	if err != nil {
 		return err

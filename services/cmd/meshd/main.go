@@ -30,12 +30,12 @@ func main() {
 	root := &cobra.Command{
 		Use:           "meshd",
 		Short:         "Mathematical Mesh Service",
-		Long:          "meshd is a Mesh Service (draft-hallambaker-mesh-protocol).\n\nTo try it:        meshd dev --state /tmp/mesh.json\nIn production:    meshd gateway, meshd shard, each with one YAML file; meshctl operates them.",
+		Long:          "meshd is a Mesh Service (draft-hallambaker-mesh-protocol).\n\nTo try it:        meshd dev --state /tmp/mesh.json\nIn production:    meshd gateway, shard, inbound, outbound, each with one YAML file; meshctl operates them.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(gatewayCommand(), shardCommand(), devCommand(), configCommand(), healthCommand(), versionCommand())
+	root.AddCommand(gatewayCommand(), shardCommand(), inboundCommand(), devCommand(), configCommand(), healthCommand(), versionCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "meshd:", err)
 		os.Exit(exitCode(err))

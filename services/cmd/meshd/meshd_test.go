@@ -122,7 +122,7 @@ func TestConfigCheck(t *testing.T) {
 		t.Error("the check made a database")
 	}
 	var usage usageError
-	if err := checkConfig(t.Context(), "inbound", shardFile); !errors.As(err, &usage) {
+	if err := checkConfig(t.Context(), "meshctl", shardFile); !errors.As(err, &usage) {
 		t.Errorf("a role without a file: %v", err)
 	}
 	refuse := func(role, file, from, to, want string) {

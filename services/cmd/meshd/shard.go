@@ -51,6 +51,9 @@ func runShard(ctx context.Context, c *config.Shard) error {
 	if err := listenAll(to{"listen", c.Listen, &parts.Listener}, to{"admin_listen", c.AdminListen, &parts.Admin}); err != nil {
 		return errors.Join(err, parts.Store.Close())
 	}
+	if parts.Queue, err = dialQueue(ctx, c.NATS, rpc.Shard, parts.Identity, parts.Telemetry); err != nil {
+		return errors.Join(err, parts.Store.Close())
+	}
 	s, err := stack.StartShard(ctx, parts)
 	if err != nil {
 		return err
@@ -61,7 +64,7 @@ func runShard(ctx context.Context, c *config.Shard) error {
 
 // shardParts reads everything that the configuration names but the database, and opens no port.
 func shardParts(ctx context.Context, c *config.Shard, log io.Writer) (parts stack.ShardParts, err error) {
-	parts = stack.ShardParts{Name: c.Name, Keys: make(map[string]keys.Holder)}
+	parts = stack.ShardParts{Name: c.Name, Keys: make(map[string]keys.Holder), Hosts: make(map[string]*keys.PrivateKey)}
 	if parts.Telemetry, err = newTelemetry(ctx, "shard", c.LogFormat, c.LogLevel, c.LogKeyFile, c.OTLPEndpoint, log); err != nil {
 		return parts, err
 	}
@@ -77,6 +80,7 @@ func shardParts(ctx context.Context, c *config.Shard, log io.Writer) (parts stac
 			return parts, fmt.Errorf("%s is the provider of %s, not of %s", s.ProviderDir, k.Domain, s.Domain)
 		}
 		parts.Keys[k.Domain] = keys.NewRing(k.Encryption)
+		parts.Hosts[k.Domain] = k.Signature
 	}
 	return parts, nil
 }

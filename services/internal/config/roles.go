@@ -17,6 +17,7 @@ type Gateway struct {
 	CertFile        string    `yaml:"cert_file"`        // internal certificate of the role gateway, re-read on change
 	KeyFile         string    `yaml:"key_file"`
 	CAFile          string    `yaml:"ca_file"`       // internal CA
+	NATS            []string  `yaml:"nats"`          // servers of the queue; empty: no messages
 	LogFormat       string    `yaml:"log_format"`    // json, text
 	LogLevel        string    `yaml:"log_level"`     // debug, info, warn, error
 	LogKeyFile      string    `yaml:"log_key_file"`  // key of account hashes, the same for all roles; empty: random
@@ -73,10 +74,74 @@ type Shard struct {
 	CertFile     string      `yaml:"cert_file"` // internal certificate of the role shard, re-read on change
 	KeyFile      string      `yaml:"key_file"`
 	CAFile       string      `yaml:"ca_file"`
+	NATS         []string    `yaml:"nats"` // servers of the queue; empty: messages are kept and not relayed
 	LogFormat    string      `yaml:"log_format"`
 	LogLevel     string      `yaml:"log_level"`
 	LogKeyFile   string      `yaml:"log_key_file"`
 	OTLPEndpoint string      `yaml:"otlp_endpoint"`
+}
+
+// Inbound is the file of `meshd inbound`.
+type Inbound struct {
+	Services       []string `yaml:"services"`         // domains of this provider
+	AdminListen    string   `yaml:"admin_listen"`     // /livez, /readyz, /metrics
+	ShardMapFile   string   `yaml:"shard_map_file"`   // re-read on change
+	NATS           []string `yaml:"nats"`             // servers of the queue
+	SitePolicyFile string   `yaml:"site_policy_file"` // re-read on change; empty: none
+	DNS            string   `yaml:"dns"`              // resolver, host:port; empty: the system's
+	TrustFile      string   `yaml:"trust_file"`       // CAs of other providers; empty: the system's
+	AllowPrivate   bool     `yaml:"allow_private"`    // other providers may have private addresses: for tests
+	CertFile       string   `yaml:"cert_file"`        // internal certificate of the role inbound, re-read on change
+	KeyFile        string   `yaml:"key_file"`
+	CAFile         string   `yaml:"ca_file"`
+	LogFormat      string   `yaml:"log_format"`
+	LogLevel       string   `yaml:"log_level"`
+	LogKeyFile     string   `yaml:"log_key_file"`
+	OTLPEndpoint   string   `yaml:"otlp_endpoint"`
+}
+
+func (c *Inbound) check() error {
+	if err := need("shard_map_file", c.ShardMapFile, "cert_file", c.CertFile, "key_file", c.KeyFile, "ca_file", c.CAFile); err != nil {
+		return err
+	}
+	return some(c.Services, c.NATS)
+}
+
+// Outbound is the file of `meshd outbound`.
+type Outbound struct {
+	ProviderDir  string   `yaml:"provider_dir"`   // made by meshkey: public/ and outbound/keys.json are read
+	AdminListen  string   `yaml:"admin_listen"`   // /livez, /readyz, /metrics
+	ShardMapFile string   `yaml:"shard_map_file"` // re-read on change
+	NATS         []string `yaml:"nats"`           // servers of the queue
+	DNS          string   `yaml:"dns"`            // resolver, host:port; empty: the system's
+	TrustFile    string   `yaml:"trust_file"`     // CAs of other providers; empty: the system's
+	AllowPrivate bool     `yaml:"allow_private"`  // other providers may have private addresses: for tests
+	CertFile     string   `yaml:"cert_file"`      // internal certificate of the role outbound, re-read on change
+	KeyFile      string   `yaml:"key_file"`
+	CAFile       string   `yaml:"ca_file"`
+	LogFormat    string   `yaml:"log_format"`
+	LogLevel     string   `yaml:"log_level"`
+	LogKeyFile   string   `yaml:"log_key_file"`
+	OTLPEndpoint string   `yaml:"otlp_endpoint"`
+}
+
+func (c *Outbound) check() error {
+	err := need("provider_dir", c.ProviderDir, "shard_map_file", c.ShardMapFile, "cert_file", c.CertFile, "key_file", c.KeyFile, "ca_file", c.CAFile)
+	if err != nil {
+		return err
+	}
+	return some([]string{c.ProviderDir}, c.NATS)
+}
+
+// some checks the lists of a worker.
+func some(services, nats []string) error {
+	if len(services) == 0 {
+		return errors.New("services must name at least one domain")
+	}
+	if len(nats) == 0 {
+		return errors.New("nats must name at least one server")
+	}
+	return nil
 }
 
 // ShardKeys are the keys with which a shard serves a domain.

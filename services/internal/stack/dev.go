@@ -77,6 +77,10 @@ func (d *Dev) start(ctx context.Context, o DevOptions) error {
 	for _, domain := range o.Domains {
 		names = append(names, domain, "mmm."+domain)
 	}
+	z := newZone() // the workers of the providers find each other by it
+	if d.dns, err = d.serveDNS(z); err != nil {
+		return err
+	}
 	errs := make([]error, len(o.Domains))
 	var wait sync.WaitGroup
 	for i, domain := range o.Domains {
@@ -91,6 +95,7 @@ func (d *Dev) start(ctx context.Context, o DevOptions) error {
 			ca:     ca,
 			caFile: filepath.Join(o.Dir, "tls", "ca.pem"),
 			shards: databases[domain],
+			dns:    d.dns,
 		}
 		if policy, ok := o.Policies[domain]; ok {
 			p.policy = policy
@@ -107,29 +112,30 @@ func (d *Dev) start(ctx context.Context, o DevOptions) error {
 		if err := p.start(ctx); err != nil {
 			return err
 		}
+		if err := d.announce(z, p); err != nil {
+			return err
+		}
 		d.watch(p.running)
 	}
 	return d.serve()
 }
 
-// serve opens what all providers share: DNS, and the control listener of `meshctl dev`.
-func (d *Dev) serve() error {
-	z := newZone()
-	for _, p := range d.providers {
-		_, port, err := net.SplitHostPort(p.address.tls)
-		if err != nil {
-			return err
-		}
-		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil {
-			return err
-		}
-		z.add(p.domain, uint16(n))
-	}
-	var err error
-	if d.dns, err = d.serveDNS(z); err != nil {
+// announce puts a provider that has started for the first time into the DNS.
+func (d *Dev) announce(z *zone, p *provider) error {
+	_, port, err := net.SplitHostPort(p.address.tls)
+	if err != nil {
 		return err
 	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return err
+	}
+	z.add(p.domain, uint16(n))
+	return nil
+}
+
+// serve opens the control listener of `meshctl dev`.
+func (d *Dev) serve() error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync"
 
 	"github.com/miekg/dns"
 )
@@ -12,9 +13,11 @@ import (
 // zoneTTL of the answers in seconds: a provider that comes up again has its old ports, so nothing changes.
 const zoneTTL = 5
 
-// zone answers for the providers of `meshd dev` what FLOWS §1 asks: SRV and TXT of _mmm._tcp.<domain>, addresses. It is
-// read only while it serves.
-type zone struct{ records map[string][]dns.RR }
+// zone answers for the providers of `meshd dev` what FLOWS §1 asks: SRV and TXT of _mmm._tcp.<domain>, addresses.
+type zone struct {
+	mu      sync.RWMutex
+	records map[string][]dns.RR
+}
 
 func newZone() *zone { return &zone{records: make(map[string][]dns.RR)} }
 
@@ -33,12 +36,16 @@ func (z *zone) add(domain string, port uint16) {
 }
 
 func (z *zone) put(rr dns.RR) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
 	name := strings.ToLower(rr.Header().Name)
 	z.records[name] = append(z.records[name], rr)
 }
 
 // ServeDNS implements dns.Handler.
 func (z *zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+	z.mu.RLock()
+	defer z.mu.RUnlock()
 	m := new(dns.Msg)
 	m.SetReply(q)
 	m.Authoritative = true

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/mathmesh/meshd/services/gateway"
+	"github.com/mathmesh/meshd/services/internal/queue"
 	"github.com/mathmesh/meshd/services/internal/rpc"
 	"github.com/mathmesh/meshd/services/internal/shardmap"
 	"github.com/mathmesh/meshd/services/internal/telemetry"
@@ -17,6 +18,7 @@ import (
 type GatewayParts struct {
 	Domains   []gateway.Domain
 	Map       shardmap.Source
+	Queue     *queue.Conn // nil: no messaging
 	Identity  *rpc.Identity
 	Telemetry *telemetry.Telemetry
 	Limits    gateway.Limits
@@ -32,17 +34,18 @@ type Gateway struct{ *process }
 // StartGateway serves a gateway.
 func StartGateway(ctx context.Context, parts GatewayParts) (*Gateway, error) {
 	g := &Gateway{newProcess()}
-	router := rpc.NewRouter(parts.Map, func(target string) (*grpc.ClientConn, error) {
-		return rpc.Dial(target, rpc.Shard, rpc.Options{
-			Identity: parts.Identity,
-			Tracer:   parts.Telemetry.Tracer,
-			Meter:    parts.Telemetry.Meter,
-		})
-	})
+	router := newRouter(parts.Map, parts.Identity, parts.Telemetry)
 	g.onStop(func(context.Context) error { return router.Close() })
+	waiter, err := g.listen(ctx, parts.Queue)
+	if err != nil {
+		closeAll(parts.Listener, parts.Cleartext, parts.Admin)
+		return nil, g.abort(ctx, err)
+	}
 	core, err := gateway.New(gateway.Config{
 		Domains:   parts.Domains,
 		Router:    router,
+		Queue:     parts.Queue,
+		Waiter:    waiter,
 		Telemetry: parts.Telemetry,
 		Limits:    parts.Limits,
 	})
@@ -75,4 +78,20 @@ func closeAll(listeners ...net.Listener) {
 			_ = l.Close() // nothing was served on it
 		}
 	}
+}
+
+// listen hears the verdicts for this gateway.
+func (g *Gateway) listen(ctx context.Context, q *queue.Conn) (*queue.Waiter, error) {
+	if q == nil {
+		return nil, nil
+	}
+	g.onStop(q.Close)
+	return q.Waiter(ctx)
+}
+
+// newRouter is how a role reaches the shards.
+func newRouter(source shardmap.Source, id *rpc.Identity, tel *telemetry.Telemetry) *rpc.Router {
+	return rpc.NewRouter(source, func(target string) (*grpc.ClientConn, error) {
+		return rpc.Dial(target, rpc.Shard, rpc.Options{Identity: id, Tracer: tel.Tracer, Meter: tel.Meter})
+	})
 }

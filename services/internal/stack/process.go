@@ -123,3 +123,24 @@ func (p *process) serveHTTP(name string, h http.Handler, l net.Listener) {
 	p.run(name, func() error { return server.Serve(l) })
 	p.onStop(func(ctx context.Context) error { return errors.Join(server.Shutdown(ctx), server.Close()) })
 }
+
+// work runs until the process stops, which waits for it to end; an error before that is the process's fault.
+func (p *process) work(run func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := run(ctx); err != nil && ctx.Err() == nil {
+			p.fail(err)
+		}
+	}()
+	p.onStop(func(stop context.Context) error {
+		cancel()
+		select {
+		case <-done:
+			return nil
+		case <-stop.Done():
+			return stop.Err()
+		}
+	})
+}

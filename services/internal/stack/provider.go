@@ -53,7 +53,8 @@ type provider struct {
 	ca      *rpc.CA  // of the public listeners
 	caFile  string
 	ring    *make1.Ring
-	address struct{ tls, cleartext, admin string }
+	address struct{ tls, cleartext, admin, nats string }
+	dns     string // by which it finds others
 
 	running *process // nil: stopped
 }
@@ -102,6 +103,9 @@ func (p *provider) start(ctx context.Context) (err error) {
 	}
 	run.onStop(tel.Close)
 
+	if err := p.startQueue(ctx, run, tel); err != nil {
+		return err
+	}
 	shardListeners := make([]net.Listener, len(p.shards))
 	targets := make([]string, len(p.shards))
 	for i := range p.shards {
@@ -129,6 +133,13 @@ func (p *provider) start(ctx context.Context) (err error) {
 		return err
 	}
 	run.adopt(child)
+	for _, start := range []func(context.Context, shardmap.Source, *telemetry.Telemetry) (*Worker, error){p.startInbound} {
+		worker, err := start(ctx, source, tel)
+		if err != nil {
+			return err
+		}
+		run.adopt(worker)
+	}
 	p.running = run
 	return nil
 }
@@ -171,10 +182,16 @@ func (p *provider) startShard(ctx context.Context, s shardmap.Shard, database st
 	if _, err := OpenPartitions(ctx, store, s, firstEpoch); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+	q, err := p.dialQueue(ctx, rpc.Shard, tel)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	return StartShard(ctx, ShardParts{
 		Name:      s.Name,
 		Store:     store,
 		Keys:      map[string]keys.Holder{p.domain: keys.NewRing(k.Encryption)},
+		Hosts:     map[string]*keys.PrivateKey{p.domain: k.Signature},
+		Queue:     q,
 		Identity:  id,
 		Telemetry: tel,
 		Listener:  l,
@@ -198,7 +215,12 @@ func (p *provider) startGateway(ctx context.Context, source shardmap.Source, tel
 	if err != nil {
 		return nil, err
 	}
+	q, err := p.dialQueue(ctx, rpc.Gateway, tel)
+	if err != nil {
+		return nil, err
+	}
 	parts := GatewayParts{
+		Queue:     q,
 		Domains:   []gateway.Domain{GatewayDomain(k, func() *make1.Ring { return p.ring }, p.policy)},
 		Map:       source,
 		Identity:  id,

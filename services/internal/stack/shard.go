@@ -5,6 +5,7 @@ import (
 	"net"
 
 	"github.com/mathmesh/meshd/pkg/keys"
+	"github.com/mathmesh/meshd/services/internal/queue"
 	"github.com/mathmesh/meshd/services/internal/rpc"
 	"github.com/mathmesh/meshd/services/internal/telemetry"
 	"github.com/mathmesh/meshd/services/shard"
@@ -14,7 +15,9 @@ import (
 type ShardParts struct {
 	Name      string
 	Store     shard.Store
-	Keys      map[string]keys.Holder // service encryption key by domain
+	Keys      map[string]keys.Holder      // service encryption key by domain
+	Hosts     map[string]*keys.PrivateKey // host signature key by domain
+	Queue     *queue.Conn                 // nil: messages are kept and not relayed
 	Identity  *rpc.Identity
 	Telemetry *telemetry.Telemetry
 	Listener  net.Listener
@@ -28,12 +31,15 @@ type Shard struct{ *process }
 func StartShard(ctx context.Context, parts ShardParts) (*Shard, error) {
 	s := &Shard{newProcess()}
 	s.onStop(func(context.Context) error { return parts.Store.Close() })
+	relay := s.relay(parts)
 	server, err := shard.NewServer(shard.Config{
-		Name:  parts.Name,
-		Store: parts.Store,
-		Keys:  parts.Keys,
-		Log:   parts.Telemetry.Log,
-		Meter: parts.Telemetry.Meter,
+		Name:   parts.Name,
+		Store:  parts.Store,
+		Keys:   parts.Keys,
+		Hosts:  parts.Hosts,
+		Outbox: relay,
+		Log:    parts.Telemetry.Log,
+		Meter:  parts.Telemetry.Meter,
 	})
 	if err != nil {
 		_ = parts.Listener.Close()
@@ -55,4 +61,15 @@ func StartShard(ctx context.Context, parts ShardParts) (*Shard, error) {
 	s.onStop(func(context.Context) error { ready.Down(); server.Drain(); return nil })
 	ready.Up()
 	return s, nil
+}
+
+// relay publishes what lies in the outbox, as long as the shard runs.
+func (s *Shard) relay(parts ShardParts) *shard.Relay {
+	if parts.Queue == nil {
+		return nil
+	}
+	s.onStop(parts.Queue.Close)
+	relay := shard.NewRelay(parts.Store, parts.Queue, parts.Telemetry.Log)
+	s.work(func(ctx context.Context) error { relay.Run(ctx); return nil })
+	return relay
 }
