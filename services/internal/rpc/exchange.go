@@ -291,7 +291,7 @@ func (e *exchange) end(err error) {
 	}
 	e.x.mu.Lock()
 	defer e.x.mu.Unlock()
-	if err == errAlone {
+	if errors.Is(err, errAlone) {
 		e.x.alone = time.Now().Add(aloneTime)
 	}
 	e.retire()
