@@ -53,8 +53,12 @@ func BenchmarkApply(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := s.Apply(b.Context(), request(p, "first")); err != nil {
-			b.Fatal(err)
+		device := application("mmm_Device", "device")
+		device.Partition, device.Updates[0].Entries[0].Device = p, &shard.DeviceChange{AuthKID: kid, Rights: shard.Bookmark}
+		for _, a := range []shard.Application{device, request(p, "first")} {
+			if _, err := s.Apply(b.Context(), a); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
 	conn := connect(b, url)

@@ -109,15 +109,138 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// device makes an account whose device has an entry and some rights, with a bookmark: the next is out of nothing's order.
+func device(t testing.TB, s *Store) {
+	t.Helper()
+	account(t, s)
+	entry := application("mmm_Device", "device")
+	entry.Updates[0].Entries[0].Device = &shard.DeviceChange{DeviceUDF: "MDEV", AuthKID: kid, Rights: shard.Bookmark}
+	for _, a := range []shard.Application{entry, application("mmm_Bookmark", "first")} {
+		if _, err := s.Apply(t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The function for one entry stores what is in order by itself, and nothing else.
+func TestOne(t *testing.T) {
+	url := server.Database(t)
+	s := open(t, url)
+	device(t, s)
+	conn := connect(t, url)
+	exec(t, conn, `SET track_functions = 'pl'`)
+	general := func(a shard.Application) (n int) {
+		t.Helper()
+		tx, err := conn.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		statement, args := ApplyStatement(a)
+		if _, err := tx.Exec(t.Context(), statement, args...); err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_xact_user_functions WHERE funcname = 'mesh_apply'`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	with := func(id string, change func(*shard.Application)) shard.Application {
+		a := application("mmm_Bookmark", id)
+		a.Updates[0].Right = shard.Bookmark
+		change(&a)
+		return a
+	}
+	event := func(e shard.Event) func(*shard.Application) {
+		return func(a *shard.Application) { a.Updates[0].Entries[0].Event = e }
+	}
+	for name, a := range map[string]shard.Application{
+		"new":      with("new", func(*shard.Application) {}),
+		"update":   with("first", func(a *shard.Application) { event(shard.Update)(a); a.Caller.RequestID = []byte("update") }),
+		"delete":   with("first", func(a *shard.Application) { event(shard.Delete)(a); a.Caller.RequestID = []byte("delete") }),
+		"unnamed":  with("unnamed", func(a *shard.Application) { a.Caller.RequestID = nil }),
+		"ordinary": with("ordinary", func(a *shard.Application) { a.Caller.ProfileUDF, a.Caller.Epoch = "MPRO", 1 }),
+	} {
+		if n := general(a); n != 0 {
+			t.Errorf("%s: mesh_apply was called", name)
+		}
+	}
+
+	const restore = `UPDATE partition SET state = 1; UPDATE account SET state = 2, redirect = ''; UPDATE device SET removed = false`
+	accepted, conflict := shard.Accept, shard.Conflict
+	stale := int64(1)
+	for name, c := range map[string]struct {
+		change string // of the database
+		a      func(*shard.Application)
+		kind   mesh.Kind
+		result shard.Outcome
+	}{
+		"frozen":          {`UPDATE partition SET state = 2`, nil, mesh.Overloaded, 0},
+		"moved":           {`UPDATE partition SET state = 3`, nil, mesh.WrongShard, 0},
+		"pending":         {`UPDATE account SET state = 1`, nil, mesh.AccountPending, 0},
+		"blocked":         {`UPDATE account SET state = 3`, nil, mesh.NotAuthorized, 0},
+		"deleted":         {`UPDATE account SET state = 4`, nil, mesh.UnknownAccount, 0},
+		"redirect":        {`UPDATE account SET redirect = 'bob@beta.example'`, nil, mesh.Redirect, 0},
+		"device removed":  {`UPDATE device SET removed = true`, nil, mesh.NotAuthorized, 0},
+		"another device":  {``, func(a *shard.Application) { a.Caller.AuthKID = "MOTHER" }, mesh.NotAuthorized, 0},
+		"another profile": {``, func(a *shard.Application) { a.Caller.ProfileUDF = "MOTHER" }, mesh.NotAuthorized, 0},
+		"another epoch":   {``, func(a *shard.Application) { a.Caller.Epoch = 9 }, mesh.TicketExpired, 0},
+		"another right":   {``, func(a *shard.Application) { a.Updates[0].Right = shard.Contact }, mesh.NotAuthorized, 0},
+		"a right more":    {``, func(a *shard.Application) { a.Updates[0].Right |= shard.Contact }, mesh.NotAuthorized, 0},
+		"identifier used": {``, func(a *shard.Application) { a.Caller.RequestID = []byte("first") }, mesh.Conflict, 0},
+		"old index":       {``, func(a *shard.Application) { a.Updates[0].Index = &stale }, 0, conflict},
+		"old digest":      {``, func(a *shard.Application) { a.Updates[0].Digest = make([]byte, 64) }, 0, conflict},
+		"new again":       {``, func(a *shard.Application) { a.Updates[0].Entries[0].UniqueID = "first" }, 0, conflict},
+		"delete of none":  {``, event(shard.Delete), 0, conflict},
+		"update of none":  {``, event(shard.Update), 0, accepted},
+		"of a device": {``, func(a *shard.Application) {
+			a.Updates[0].Container, a.Updates[0].Entries[0].UniqueID = "mmm_Device", "second"
+		}, 0, accepted},
+	} {
+		if c.a == nil {
+			c.a = func(*shard.Application) {}
+		}
+		if c.change != "" {
+			exec(t, conn, c.change)
+		}
+		a := with(name, c.a)
+		if n := general(a); n != 1 && name != "update of none" {
+			t.Errorf("%s: mesh_apply was called %d times", name, n)
+		}
+		results, err := s.Apply(t.Context(), a)
+		if c.kind != 0 {
+			if mesh.KindOf(err) != c.kind {
+				t.Errorf("%s: %v, want kind %v", name, err, c.kind)
+			}
+		} else if err != nil || len(results) != 1 || results[0].Outcome != c.result {
+			t.Errorf("%s: %v, %v, want outcome %v", name, results, err, c.result)
+		}
+		exec(t, conn, restore)
+	}
+	var second int
+	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM device WHERE unique_id = 'second'`).Scan(&second); err != nil || second != 1 {
+		t.Errorf("%d devices, %v", second, err)
+	}
+}
+
 // The fence is a lock: a freeze waits for writers that are inside, and who waits for a freeze sees it.
 func TestFence(t *testing.T) {
+	for name, newAccount := range map[string]func(testing.TB, *Store){"creator": account, "device": device} {
+		t.Run(name, func(t *testing.T) { testFence(t, newAccount) })
+	}
+}
+
+func testFence(t *testing.T, newAccount func(testing.TB, *Store)) {
 	url := server.Database(t)
 	s, err := Open(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	account(t, s)
+	newAccount(t, s)
+	before := max(walk(t, url)["mmm_Bookmark"], 1) // frame 0
 	conn := connect(t, url)
 	inside := func(statement string, args ...any) pgx.Tx {
 		t.Helper()
@@ -162,8 +285,8 @@ func TestFence(t *testing.T) {
 	if err := waits("a writer", done, tx); mesh.KindOf(err) != mesh.Overloaded {
 		t.Errorf("a writer that waited for a freeze: %v", err)
 	}
-	if frames := walk(t, url)["mmm_Bookmark"]; frames != 2 {
-		t.Errorf("%d frames, want 2", frames)
+	if frames := walk(t, url)["mmm_Bookmark"]; frames != before+1 {
+		t.Errorf("%d frames, want %d", frames, before+1)
 	}
 }
 

@@ -41,11 +41,8 @@ const (
 // applySQL is call("o_fault, o_detail, o_outcome", "mesh_apply", applyArgs), which each Upload would make anew.
 const applySQL = "SELECT o_fault, o_detail, o_outcome FROM mesh_apply($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35)"
 
-// applyOneSQL is the same call for one entry: PostgreSQL makes the arrays, of plain arguments that cost pgx much less.
-const applyOneSQL = `SELECT o_fault, o_detail, o_outcome FROM mesh_apply($1,$2,$3,$4,$5,$6,$7,$8,$9,
-	ARRAY[$10::text], ARRAY[$11::smallint], ARRAY[$12::bigint], ARRAY[$13::bytea], ARRAY[$14::boolean], ARRAY[false], ARRAY[1], ARRAY[0],
-	ARRAY[$15::text], ARRAY[$16::text], ARRAY[$17::smallint], ARRAY[$18::text], ARRAY[$19::boolean],
-	ARRAY[$20::bytea], ARRAY[$21::bytea], ARRAY[$22::bytea], ARRAY[$23::bytea], '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')`
+// applyOneSQL is of one entry, in plain arguments: arrays cost pgx and PostgreSQL much.
+const applyOneSQL = "SELECT o_fault, o_detail, o_outcome FROM mesh_apply_one($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23)"
 
 // applyOneName is the name of applyOneSQL where it is prepared.
 const applyOneName = "mesh_apply_one"
