@@ -31,7 +31,8 @@ type Walker interface {
 // database beside it.
 func Run(t *testing.T, open func(*testing.T) (store shard.Store, walk func(context.Context) (Walker, error))) {
 	for _, c := range slices.Concat(fenceCases, accountCases, deviceCases, dedupCases, applyCases, spoolCases, catalogCases,
-		treeCases, readCases, concurrencyCases, modelCases) {
+		treeCases, readCases, postCases, outboxCases, contactCases, deliverCases, incidentCases, concurrencyCases, outboxConcurrency,
+		deliverConcurrency, modelCases) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
