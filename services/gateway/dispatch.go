@@ -58,6 +58,8 @@ func (q *request) transaction(ctx context.Context, payload []byte) (mesh.Respons
 		return q.download(ctx, body)
 	case mesh.TagUpload:
 		return q.upload(ctx, body)
+	case mesh.TagPost:
+		return q.post(ctx, body)
 	}
 	q.readID(body)
 	return nil, mesh.Errorf(op, mesh.UnknownOperation, "%s is not built", tag)

@@ -15,6 +15,7 @@ import (
 	"github.com/mathmesh/meshd/pkg/make1"
 	"github.com/mathmesh/meshd/pkg/mesh"
 	shardpb "github.com/mathmesh/meshd/proto/mesh/shard/v1"
+	"github.com/mathmesh/meshd/services/internal/queue"
 	"github.com/mathmesh/meshd/services/internal/rpc"
 	"github.com/mathmesh/meshd/services/internal/telemetry"
 )
@@ -26,6 +27,11 @@ type Config struct {
 	Telemetry *telemetry.Telemetry
 	Limits    Limits           // zero: the defaults
 	Now       func() time.Time // nil: time.Now
+
+	// Queue carries what other services send, Waiter hears the verdicts. Without them there is no messaging: Post is
+	// refused as not built.
+	Queue  *queue.Conn
+	Waiter *queue.Waiter
 
 	// NoCleartextHello refuses the null Hello on the cleartext listener, for providers whose clients have the service's
 	// key pinned (AUTH §7).
@@ -103,6 +109,13 @@ type Gateway struct {
 	proven    *recent[credentialKey, identity]
 	accounts  *accountCache
 
+	queue          *queue.Conn
+	waiter         *queue.Waiter
+	letters        *buckets // of local accounts
+	serviceLetters *buckets // of other services, by UDF
+	addressLetters *buckets // of other services, by network address
+	visits         *visits
+
 	noCleartextHello bool
 }
 
@@ -139,6 +152,13 @@ func New(c Config) (*Gateway, error) {
 		replays:  newRecent[replayKey, struct{}](maxReplays, 2*make1.Window, c.Now),
 		proven:   newRecent[credentialKey, identity](maxProven, provenLife, c.Now),
 		accounts: newAccountCache(maxAccounts, c.Now),
+
+		queue:          c.Queue,
+		waiter:         c.Waiter,
+		letters:        newBuckets(letterRate, letterBurst, c.Now),
+		serviceLetters: newBuckets(limits.ForwardRate, limits.ForwardBurst, c.Now),
+		addressLetters: newBuckets(limits.ForwardRate, limits.ForwardBurst, c.Now),
+		visits:         &visits{max: limits.Forwards, n: make(map[string]int)},
 
 		noCleartextHello: c.NoCleartextHello,
 	}

@@ -18,18 +18,29 @@ type Limits struct {
 	CreateRate  float64
 	CreateBurst float64
 
+	// Messages per second and at once of one other service, and of one network address of services.
+	ForwardRate  float64
+	ForwardBurst float64
+
+	// Forwards is how many Posts of one other service may be under way.
+	Forwards int
+
 	// Bodies is how many octets of request bodies may be in memory at the same time.
 	Bodies int64
 }
 
 // The defaults. 10 and 50 are those of AUTH §4. Creations: an office behind one address opens a few accounts an hour,
-// a script thousands. 128 MiB of bodies: 16 of the largest at once, thousands of the usual kind; decoding takes nearly as
+// a script thousands. Forwarded messages: a provider of a million accounts sends us some tens a second; each costs the
+// inbound worker some milliseconds, and 64 Posts that wait for three seconds each let 32 of them through. 128 MiB of bodies: 16 of the largest at once, thousands of the usual kind; decoding takes nearly as
 // much again and the collector lets that double, so half a GiB is what a flood of them costs.
 const (
 	defaultExchangeRate  = 10
 	defaultExchangeBurst = 50
 	defaultCreateRate    = 20.0 / 3600
 	defaultCreateBurst   = 20
+	defaultForwardRate   = 200
+	defaultForwardBurst  = 1000
+	defaultForwards      = 64
 	defaultBodies        = 128 << 20
 )
 
@@ -43,6 +54,11 @@ func (l Limits) withDefaults() Limits {
 	set(&l.ExchangeBurst, defaultExchangeBurst)
 	set(&l.CreateRate, defaultCreateRate)
 	set(&l.CreateBurst, defaultCreateBurst)
+	set(&l.ForwardRate, defaultForwardRate)
+	set(&l.ForwardBurst, defaultForwardBurst)
+	if l.Forwards <= 0 {
+		l.Forwards = defaultForwards
+	}
 	if l.Bodies <= 0 {
 		l.Bodies = defaultBodies
 	}
@@ -80,7 +96,10 @@ func newBuckets(rate, burst float64, now func() time.Time) *buckets {
 }
 
 // take takes one token of key's bucket. When there is none it says how long until there will be.
-func (b *buckets) take(key string) (wait time.Duration, ok bool) {
+func (b *buckets) take(key string) (wait time.Duration, ok bool) { return b.takeN(key, 1) }
+
+// takeN takes n tokens, all or none; more than burst are never there.
+func (b *buckets) takeN(key string, n int) (wait time.Duration, ok bool) {
 	now := b.now()
 	one := time.Duration(float64(time.Second) / b.rate)
 	window := time.Duration(math.Min(float64(one)*b.burst, math.MaxInt64/2))
@@ -91,7 +110,7 @@ func (b *buckets) take(key string) (wait time.Duration, ok bool) {
 	if full.Before(now) {
 		full = now
 	}
-	full = full.Add(one)
+	full = full.Add(one * time.Duration(n))
 	if over := full.Sub(now) - window; over > 0 {
 		return over, false
 	}

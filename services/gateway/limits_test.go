@@ -28,6 +28,16 @@ func TestBuckets(t *testing.T) {
 	if _, ok := b.take("a"); ok {
 		t.Error("two tokens after the wait for one")
 	}
+	if wait, ok := b.takeN("c", 3); !ok || wait != 0 {
+		t.Errorf("all of a bucket at once: %s, %t", wait, ok)
+	}
+	if wait, ok := b.takeN("c", 2); ok || wait != time.Second {
+		t.Errorf("two of none: %s, %t; want a second", wait, ok)
+	}
+	now = now.Add(500 * time.Millisecond)
+	if _, ok := b.take("c"); !ok {
+		t.Error("what was refused has taken tokens")
+	}
 }
 
 func TestBucketsForget(t *testing.T) {

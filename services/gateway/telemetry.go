@@ -17,6 +17,7 @@ import (
 type metrics struct {
 	duration   metric.Float64Histogram
 	ticketHits metric.Int64Counter
+	verdicts   metric.Int64Counter
 	labels     sync.Map // label → metric.MeasurementOption: making a set costs more than recording
 }
 
@@ -48,7 +49,34 @@ func newMetrics(p metric.MeterProvider) (*metrics, error) {
 	}
 	hits, err := meter.Int64Counter("mesh_ticket_cache_hits_total",
 		metric.WithDescription("Requests whose ticket this gateway had opened before."))
-	return &metrics{duration: duration, ticketHits: hits}, err
+	if err != nil {
+		return nil, err
+	}
+	verdicts, err := meter.Int64Counter("mesh_verdict_total",
+		metric.WithDescription("Verdicts on messages, by the rule that decided."))
+	return &metrics{duration: duration, ticketHits: hits, verdicts: verdicts}, err
+}
+
+// Corners where a gateway refuses messages: of its own accounts, and of other services.
+const (
+	egress  = "egress"
+	ingress = "ingress"
+)
+
+// countFaults counts the messages of a Post that are refused here, once for each recipient.
+func (q *request) countFaults(ctx context.Context, corner string, p *posting) {
+	for _, l := range p.letters {
+		for _, place := range p.place {
+			fault := l.fault
+			if fault == 0 {
+				fault = p.recipients[place].fault
+			}
+			if fault != 0 {
+				q.metrics.verdicts.Add(ctx, 1, metric.WithAttributes(
+					attribute.String("corner", corner), attribute.String("verdict", mesh.ResultReject), attribute.String("rule", fault.String())))
+			}
+		}
+	}
 }
 
 // outcome is the low-cardinality result of a request.
