@@ -157,6 +157,9 @@ var postCases = []testCase{
 		u.posted("nothing", u.posting())
 		u.posted("no recipients", u.posting(u.letter("m")))
 		u.posted("all refused", u.posting(u.letter("m", gone...)), reject(3), reject(20))
+		unsigned := u.letter("m", gone...)
+		unsigned.SignKID = ""
+		u.posted("a fault of the message comes first", u.posting(unsigned), reject(13), reject(13))
 		u.frames(containerOutbound)
 		b.same("rows", len(u.outbox("m")), 0)
 	}},

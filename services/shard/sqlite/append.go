@@ -21,6 +21,7 @@ const (
 	anyIndex             // Self: entries of a spool, the client's index means nothing
 	anyEvent             // the service's own entry of mmms_Account
 	frameZero            // no entries: only frame 0, if the container is absent
+	arrival              // a message of another account: duplicates are looked for by sender, not here
 )
 
 // appender writes into one container.
@@ -28,7 +29,8 @@ type appender struct {
 	tx                 *sql.Tx
 	partition          uint16
 	account, container int64
-	spool              bool
+	name               string
+	spool, again       bool // again: a duplicate in the spool is stored again
 	peaks              *dare.Peaks
 	received           int64
 	insert, event      *sql.Stmt
@@ -37,7 +39,7 @@ type appender struct {
 // append stores an update whose entries have no faults: the index of each entry, or ok false and nothing stored when it is in
 // conflict.
 func (s *Store) append(ctx context.Context, tx *sql.Tx, partition uint16, account int64, u *shard.ContainerUpdate, h how) (indices []int64, ok bool, err error) {
-	c := appender{tx: tx, partition: partition, account: account, spool: rule.Spool(u.Container), received: s.now().Unix()}
+	c := appender{tx: tx, partition: partition, account: account, name: u.Container, spool: rule.Spool(u.Container), again: h == arrival, received: s.now().Unix()}
 	var frames int64
 	var octets []byte
 	err = tx.QueryRowContext(ctx, `SELECT container, frames, peaks FROM container WHERE partition = ? AND account = ? AND name = ?`,
@@ -105,7 +107,7 @@ func (s *Store) append(ctx context.Context, tx *sql.Tx, partition uint16, accoun
 		if zero && i == 0 { // frame 0 is no entry of a catalog
 			e.Event, e.UniqueID = shard.NoEvent, ""
 		}
-		index, err := c.add(ctx, &e, u.Container == rule.Device)
+		index, err := c.add(ctx, &e)
 		if err != nil {
 			return nil, false, err
 		}
@@ -156,8 +158,8 @@ func (c *appender) lives(ctx context.Context, entries []shard.Entry) (bool, erro
 }
 
 // add appends an entry, unless it is a duplicate in a spool, and returns its index.
-func (c *appender) add(ctx context.Context, e *shard.Entry, devices bool) (int64, error) {
-	if c.spool && e.EnvelopeID != "" {
+func (c *appender) add(ctx context.Context, e *shard.Entry) (int64, error) {
+	if c.spool && !c.again && e.EnvelopeID != "" {
 		// The index is named: for ORDER BY idx the planner would rather walk the primary key, the whole spool for each entry.
 		var index int64
 		err := c.tx.QueryRowContext(ctx, `SELECT idx FROM frame INDEXED BY frame_envelope WHERE partition = ? AND account = ? AND container = ? AND envelope_id = ?
@@ -175,10 +177,13 @@ func (c *appender) add(ctx context.Context, e *shard.Entry, devices bool) (int64
 		c.partition, c.account, c.container, e.UniqueID, index, e.Event); err != nil {
 		return 0, err
 	}
-	if devices {
-		return index, c.device(ctx, e, index)
+	switch c.name {
+	case rule.Device:
+		err = c.device(ctx, e, index)
+	case rule.Contact:
+		err = c.contact(ctx, e)
 	}
-	return index, nil
+	return index, err
 }
 
 func (c *appender) put(ctx context.Context, e *shard.Entry, own bool) (int64, error) {

@@ -117,3 +117,66 @@ CREATE TABLE request_dedup (
 	PRIMARY KEY (partition, key)
 ) WITHOUT ROWID;
 CREATE INDEX request_dedup_at ON request_dedup (at);
+
+-- What the current entry of each contact says, by UniqueID in mmm_Contact.
+CREATE TABLE contact (
+	partition INTEGER NOT NULL,
+	account INTEGER NOT NULL,
+	unique_id TEXT NOT NULL,
+	profile_udf TEXT NOT NULL, -- the pin; empty: none
+	rights INTEGER NOT NULL,
+	PRIMARY KEY (partition, account, unique_id)
+) WITHOUT ROWID;
+CREATE INDEX contact_pin ON contact (partition, account, profile_udf);
+
+CREATE TABLE contact_address (
+	partition INTEGER NOT NULL,
+	account INTEGER NOT NULL,
+	unique_id TEXT NOT NULL,
+	address TEXT NOT NULL,
+	PRIMARY KEY (partition, account, unique_id, address)
+) WITHOUT ROWID;
+CREATE INDEX contact_address_address ON contact_address (partition, account, address);
+
+-- A message of mmm_Outbound on its way to one recipient.
+CREATE TABLE outbox (
+	partition INTEGER NOT NULL,
+	account INTEGER NOT NULL,
+	id BLOB NOT NULL,
+	frame INTEGER NOT NULL,
+	recipient TEXT NOT NULL,
+	domain TEXT NOT NULL, -- empty: local
+	state INTEGER NOT NULL,
+	attempts INTEGER NOT NULL,
+	waiter TEXT NOT NULL,
+	created INTEGER NOT NULL,
+	next_attempt INTEGER NOT NULL, -- of a published one: the end of the lease
+	verdict_at INTEGER,
+	accepted INTEGER NOT NULL DEFAULT 0,
+	code INTEGER NOT NULL DEFAULT 0,
+	rule TEXT NOT NULL DEFAULT '',
+	policy TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (partition, account, id),
+	UNIQUE (partition, account, frame, recipient)
+) WITHOUT ROWID;
+CREATE INDEX outbox_open ON outbox (next_attempt, partition, account, frame) WHERE state <= 2;
+
+-- Verdicts on messages for an account. Accepted ones tell duplicates.
+CREATE TABLE verdict (
+	partition INTEGER NOT NULL,
+	account INTEGER NOT NULL,
+	envelope_id TEXT NOT NULL,
+	sender_udf TEXT NOT NULL,
+	sender_address TEXT NOT NULL,
+	message_type TEXT NOT NULL,
+	payload_digest BLOB NOT NULL,
+	idx INTEGER NOT NULL, -- in mmm_Inbound, when accepted
+	accepted INTEGER NOT NULL,
+	code INTEGER NOT NULL,
+	rule TEXT NOT NULL,
+	policy TEXT NOT NULL,
+	inputs TEXT NOT NULL,
+	at INTEGER NOT NULL,
+	PRIMARY KEY (partition, account, envelope_id, sender_udf)
+) WITHOUT ROWID;
+CREATE INDEX verdict_digest ON verdict (partition, account, sender_udf, payload_digest) WHERE accepted;

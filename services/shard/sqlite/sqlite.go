@@ -27,7 +27,7 @@ import (
 var schema string
 
 // version of schema.sql, in PRAGMA user_version.
-const version = 1
+const version = 2
 
 // readers is the number of reading connections. Each has a page cache of up to 2 MiB, and two cores are busy with four.
 const readers = 4
