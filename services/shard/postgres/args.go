@@ -48,6 +48,12 @@ type arrays struct {
 	key       [][]byte
 	connected [][]byte
 	rights    []int32
+
+	contact   []int32
+	pin       []string
+	grants    []int32
+	end       []int32 // of each contact's addresses
+	addresses []string
 }
 
 // pool is memory for several arrays of one type: most requests have one entry, and two dozen arrays.
@@ -72,6 +78,7 @@ func makeArrays(updates []shard.ContainerUpdate, self []shard.Entry) *arrays {
 		payloads: bytes.take(n), digests: bytes.take(n), headers: bytes.take(n), trailers: bytes.take(n),
 		device: []int32{}, udf: []string{}, auth: []string{}, mesh: []string{}, sign: []string{}, curve: []string{},
 		key: [][]byte{}, connected: [][]byte{}, rights: []int32{},
+		contact: []int32{}, pin: []string{}, grants: []int32{}, end: []int32{}, addresses: []string{},
 	}
 	for i := range updates {
 		u := &updates[i]
@@ -126,6 +133,11 @@ func (a *arrays) add(how int16, container string, entries []shard.Entry, faults 
 			a.sign, a.curve, a.key = append(a.sign, d.SignKID), append(a.curve, d.SignCurve), append(a.key, notNil(d.SignKey))
 			a.connected, a.rights = append(a.connected, orNil(d.ConnectionDigest)), append(a.rights, int32(d.Rights))
 		}
+		if c := e.Contact; c != nil && container == rule.Contact {
+			a.contact, a.pin, a.grants = append(a.contact, int32(len(a.fault))), append(a.pin, c.ProfileUDF), append(a.grants, int32(c.Rights))
+			a.addresses = append(a.addresses, rule.Addresses(c)...)
+			a.end = append(a.end, int32(len(a.addresses)))
+		}
 	}
 }
 
@@ -135,10 +147,11 @@ func (a *arrays) list() []any {
 		a.container, a.how, pgtype.FlatArray[*int64](a.index), octets(a.digest), a.zero, a.skip, a.count,
 		a.fault, a.envelope, a.unique, a.event, a.typ, a.written, octets(a.digests), octets(a.headers), octets(a.trailers), octets(a.payloads),
 		a.device, a.udf, a.auth, a.mesh, a.sign, a.curve, octets(a.key), octets(a.connected), a.rights,
+		a.contact, a.pin, a.grants, a.end, a.addresses,
 	}
 }
 
-// single is a request with one entry, which is stored and says nothing of a device, as the parameters of applyOneSQL name it:
+// single is a request with one entry, which is stored and says nothing of a device or contact, as the parameters of applyOneSQL name it:
 // most Uploads.
 type single struct {
 	container string
@@ -160,7 +173,7 @@ func makeSingle(a *shard.Application) (one single, ok bool) {
 		return one, false
 	}
 	e := &one.entry
-	if rule.Faults(a.Updates, a.Self)[0] != 0 || e.Device != nil && one.container == rule.Device {
+	if rule.Faults(a.Updates, a.Self)[0] != 0 || e.Device != nil && one.container == rule.Device || e.Contact != nil && one.container == rule.Contact {
 		return one, false
 	}
 	if one.zero || rule.Spool(one.container) {

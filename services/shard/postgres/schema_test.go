@@ -30,7 +30,7 @@ func exec(t testing.TB, conn *pgx.Conn, statement string, args ...any) {
 func TestOpenRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ change, want string }{
 		"no schema":          {`DROP TABLE goose_db_version`, "no schema: run meshctl migrate"},
-		"an older schema":    {`DELETE FROM goose_db_version WHERE version_id = 2`, "run meshctl migrate"},
+		"an older schema":    {`DELETE FROM goose_db_version WHERE version_id = 3`, "run meshctl migrate"},
 		"a later schema":     {`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`, "run meshctl migrate"},
 		"other partitions":   {`UPDATE constant SET value = '1024' WHERE name = 'partitions'`, `partitions is "1024"`},
 		"another hash":       {`UPDATE constant SET value = 'crc32' WHERE name = 'hash'`, `hash is "crc32"`},

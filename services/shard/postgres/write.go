@@ -31,15 +31,15 @@ func call(columns, function string, n int) string {
 	return b.String()
 }
 
-// The numbers of parameters, of which the updates are 26.
+// The numbers of parameters, of which the updates are 31.
 const (
-	applyArgs  = 9 + 26
-	createArgs = 24 + 26
+	applyArgs  = 9 + 31
+	createArgs = 24 + 31
 	deleteArgs = 7 + 9
 )
 
 // applySQL is call("o_fault, o_detail, o_outcome", "mesh_apply", applyArgs), which each Upload would make anew.
-const applySQL = "SELECT o_fault, o_detail, o_outcome FROM mesh_apply($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35)"
+const applySQL = "SELECT o_fault, o_detail, o_outcome FROM mesh_apply($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40)"
 
 // applyOneSQL is of one entry, in plain arguments: arrays cost pgx and PostgreSQL much.
 const applyOneSQL = "SELECT o_fault, o_detail, o_outcome FROM mesh_apply_one($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23)"

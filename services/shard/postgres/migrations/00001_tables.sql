@@ -189,26 +189,72 @@ CREATE TABLE capability (
 	PRIMARY KEY (partition, account, id)
 );
 
--- One row per message and destination (remote domain or local recipient); it stays until settled. id: UUID, made by the shard.
-CREATE TABLE outbox (
+-- What the account says of its contacts, by UniqueID in mmm_Contact: what access control asks of a recipient.
+CREATE TABLE contact (
 	partition smallint NOT NULL,
 	account bigint NOT NULL,
-	id uuid NOT NULL,
-	frame bigint NOT NULL, -- of mmm_Outbound
-	destination text COLLATE "C" NOT NULL,
-	recipients text[] NOT NULL,
-	state smallint NOT NULL, -- 1 due, 2 published, 3 delivered, 4 failed
-	attempts integer NOT NULL DEFAULT 0,
-	created timestamptz NOT NULL DEFAULT now(),
-	next_attempt timestamptz NOT NULL,
-	verdict smallint,      -- outcome
-	verdict_code smallint, -- extended code of a refusal
-	verdict_rule text,     -- name of the rule that refused (D-56)
-	verdict_policy text,   -- version of the policy
-	verdict_at timestamptz,
-	PRIMARY KEY (partition, account, id)
+	unique_id text COLLATE "C" NOT NULL,
+	profile_udf text COLLATE "C" NOT NULL, -- the pin; empty: none
+	rights integer NOT NULL,
+	PRIMARY KEY (partition, account, unique_id)
 ) WITH (fillfactor = 80);
+CREATE INDEX contact_pin ON contact (partition, account, profile_udf) WHERE profile_udf <> '';
+
+CREATE TABLE contact_address (
+	partition smallint NOT NULL,
+	account bigint NOT NULL,
+	address text COLLATE "C" NOT NULL,
+	unique_id text COLLATE "C" NOT NULL,
+	PRIMARY KEY (partition, account, address, unique_id)
+);
+-- To forget the addresses of one contact.
+CREATE INDEX contact_address_of ON contact_address (partition, account, unique_id);
+
+-- One row per message and recipient. No update is HOT: state and next_attempt are what the index of due rows is made of. The
+-- settled stay, for traces. The dead stand before the living in that index, so they are cleared away early.
+CREATE TABLE outbox (
+	partition smallint NOT NULL,
+	state smallint NOT NULL, -- 1 due, 2 published, 3 delivered, 4 failed
+	accepted boolean NOT NULL DEFAULT false, -- the verdict: from here
+	code integer NOT NULL DEFAULT 0,
+	account bigint NOT NULL, -- of the sender
+	frame bigint NOT NULL,   -- of mmm_Outbound
+	id uuid NOT NULL,
+	attempts integer NOT NULL DEFAULT 0,
+	recipient text COLLATE "C" NOT NULL,
+	domain text COLLATE "C" NOT NULL, -- destination; empty: local
+	waiter text COLLATE "C" NOT NULL,
+	created timestamptz NOT NULL,
+	next_attempt timestamptz NOT NULL, -- of a published row: the end of the lease
+	rule text COLLATE "C" NOT NULL DEFAULT '',
+	policy text COLLATE "C" NOT NULL DEFAULT '',
+	verdict_at timestamptz,
+	PRIMARY KEY (partition, account, id),
+	UNIQUE (partition, account, frame, recipient)
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
+-- Over all partitions, by time: the relay asks which have been due the longest.
 CREATE INDEX outbox_due ON outbox (next_attempt) WHERE state < 3;
+
+-- Verdicts on messages for recipients of this shard, by EnvelopeID and sender.
+CREATE TABLE delivery (
+	partition smallint NOT NULL,
+	accepted boolean NOT NULL,
+	code integer NOT NULL,
+	account bigint NOT NULL, -- of the recipient
+	idx bigint NOT NULL,     -- in mmm_Inbound, when accepted
+	at timestamptz NOT NULL,
+	envelope_id text COLLATE "C" NOT NULL,
+	sender_udf text COLLATE "C" NOT NULL,
+	sender_address text COLLATE "C" NOT NULL,
+	message_type text COLLATE "C" NOT NULL,
+	digest bytea NOT NULL, -- of the payload
+	rule text COLLATE "C" NOT NULL,
+	policy text COLLATE "C" NOT NULL,
+	inputs text NOT NULL, -- JSON
+	PRIMARY KEY (partition, account, envelope_id, sender_udf)
+);
+-- The same contents under another EnvelopeID. Few are the senders of one digest: they are told apart by their rows.
+CREATE INDEX delivery_digest ON delivery (partition, account, digest) WHERE accepted;
 
 -- Outcomes of requests, at least 15 minutes. slot is the number of a quarter of an hour, ring its remainder by 4: the table of a
 -- slot that is over is emptied by TRUNCATE two slots later, never by DELETE. outcome: package rule.

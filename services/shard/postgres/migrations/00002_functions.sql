@@ -171,7 +171,8 @@ END $$;
 
 -- +goose StatementBegin
 -- mesh_append stores one update, whose entries have no faults, in a container: the index of each entry, or NULL and nothing
--- stored when it is in conflict. p_how: 0 an update, 1 Self, 2 an entry of the service's own, 3 frame 0 of a new container.
+-- stored when it is in conflict. p_how: 0 an update, 1 Self, 2 an entry of the service's own, 3 frame 0 of a new container, 4 a
+-- message that was delivered: whether it is a duplicate was asked before.
 -- p_zero: the first entry is a frame 0. The arrays are positional; in a spool, and of a frame 0, e_event is 0.
 CREATE FUNCTION mesh_append(p_partition smallint, p_account bigint, p_name text, p_how smallint, p_index bigint, p_digest bytea, p_zero boolean,
 	e_envelope text[], e_unique text[], e_event smallint[], e_type text[], e_written boolean[],
@@ -246,7 +247,7 @@ BEGIN
 		IF v_container > 1000 THEN
 			RAISE EXCEPTION 'too many containers' USING ERRCODE = 'MS023';
 		END IF;
-	ELSIF v_spool THEN
+	ELSIF v_spool AND p_how <> 4 THEN
 		-- Messages that are here already, by EnvelopeID and PayloadDigest.
 		IF v_count = 1 THEN
 			SELECT ARRAY[f.idx] INTO v_duplicates FROM frame f
@@ -365,14 +366,35 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
+-- mesh_contact carries an entry of mmm_Contact into the contact tables.
+CREATE FUNCTION mesh_contact(p_partition smallint, p_account bigint, p_unique text, p_event smallint, p_read boolean,
+	p_udf text, p_rights integer, p_addresses text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+	IF p_event = 3 OR NOT p_read THEN
+		DELETE FROM contact_address x WHERE x.partition = p_partition AND x.account = p_account AND x.unique_id = p_unique;
+		DELETE FROM contact c WHERE c.partition = p_partition AND c.account = p_account AND c.unique_id = p_unique;
+		RETURN;
+	END IF;
+	DELETE FROM contact_address x WHERE x.partition = p_partition AND x.account = p_account AND x.unique_id = p_unique AND x.address <> ALL (p_addresses);
+	INSERT INTO contact_address (partition, account, address, unique_id)
+		SELECT p_partition, p_account, address, p_unique FROM unnest(p_addresses) address WHERE address <> '' ON CONFLICT DO NOTHING;
+	INSERT INTO contact (partition, account, unique_id, profile_udf, rights) VALUES (p_partition, p_account, p_unique, p_udf, p_rights)
+		ON CONFLICT (partition, account, unique_id) DO UPDATE SET profile_udf = excluded.profile_udf, rights = excluded.rights;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
 -- mesh_store stores updates in name order, and tells the fate of each entry: its index, or -1 less the extended code of its fault,
 -- -1 for conflict. If p_atomic it raises MS021 at the first update in conflict. u_how as in mesh_append; updates of Self (1) come
--- last, by the caller's order. u_skip: it has a fault. d_entry: which entry (from 1) a device change belongs to.
+-- last, by the caller's order. u_skip: it has a fault. d_entry, c_entry: which entry (from 1) a change of
+-- device or contact belongs to; c_end: where its addresses end in c_address.
 CREATE FUNCTION mesh_store(p_partition smallint, p_account bigint, p_atomic boolean,
 	u_container text[], u_how smallint[], u_index bigint[], u_digest bytea[], u_zero boolean[], u_skip boolean[], u_count integer[],
 	e_fault integer[], e_envelope text[], e_unique text[], e_event smallint[], e_type text[], e_written boolean[],
 	e_digest bytea[], e_header bytea[], e_trailer bytea[], e_payload bytea[],
-	d_entry integer[], d_udf text[], d_auth text[], d_mesh text[], d_sign text[], d_curve text[], d_key bytea[], d_connection bytea[], d_rights integer[]) RETURNS bigint[]
+	d_entry integer[], d_udf text[], d_auth text[], d_mesh text[], d_sign text[], d_curve text[], d_key bytea[], d_connection bytea[], d_rights integer[],
+	c_entry integer[], c_udf text[], c_rights integer[], c_end integer[], c_address text[]) RETURNS bigint[]
 LANGUAGE plpgsql AS $$
 DECLARE
 	v_updates constant integer := cardinality(u_container);
@@ -380,7 +402,7 @@ DECLARE
 	v_indices bigint[];
 	v_fault integer;
 	v_part record;
-	v_d integer;
+	v_d integer; -- number of a device or contact
 BEGIN
 	IF v_updates = 1 AND NOT u_skip[1] THEN -- the usual case, without copies
 		v_fates := mesh_append(p_partition, p_account, u_container[1], u_how[1], u_index[1], u_digest[1], u_zero[1],
@@ -389,7 +411,7 @@ BEGIN
 			RAISE EXCEPTION 'conflict' USING ERRCODE = 'MS021';
 		ELSIF v_fates IS NULL THEN
 			RETURN array_fill(-1::bigint, ARRAY[u_count[1]]);
-		ELSIF u_container[1] <> 'mmm_Device' THEN
+		ELSIF u_container[1] NOT IN ('mmm_Device', 'mmm_Contact') THEN
 			RETURN v_fates;
 		END IF;
 	ELSE
@@ -429,6 +451,13 @@ BEGIN
 				v_d := array_position(d_entry, v_part.base + i);
 				PERFORM mesh_device(p_partition, p_account, e_unique[v_part.base + i], e_event[v_part.base + i], v_indices[i], v_d IS NOT NULL,
 					d_udf[v_d], d_auth[v_d], d_mesh[v_d], d_sign[v_d], d_curve[v_d], d_key[v_d], d_connection[v_d], d_rights[v_d]);
+			END LOOP;
+		ELSIF v_part.container = 'mmm_Contact' THEN
+			FOR i IN 1 .. cardinality(v_indices) LOOP
+				CONTINUE WHEN e_unique[v_part.base + i] = '';
+				v_d := array_position(c_entry, v_part.base + i);
+				PERFORM mesh_contact(p_partition, p_account, e_unique[v_part.base + i], e_event[v_part.base + i], v_d IS NOT NULL,
+					c_udf[v_d], c_rights[v_d], c_address[coalesce(c_end[v_d - 1], 0) + 1 : c_end[v_d]]);
 			END LOOP;
 		END IF;
 	END LOOP;
@@ -470,6 +499,7 @@ CREATE FUNCTION mesh_apply(p_partition smallint, p_address text, p_profile text,
 	e_fault integer[], e_envelope text[], e_unique text[], e_event smallint[], e_type text[], e_written boolean[],
 	e_digest bytea[], e_header bytea[], e_trailer bytea[], e_payload bytea[],
 	d_entry integer[], d_udf text[], d_auth text[], d_mesh text[], d_sign text[], d_curve text[], d_key bytea[], d_connection bytea[], d_rights integer[],
+	c_entry integer[], c_udf text[], c_rights integer[], c_end integer[], c_address text[],
 	OUT o_fault text, OUT o_detail text, OUT o_outcome bigint[])
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -501,14 +531,14 @@ BEGIN
 		BEGIN
 			v_fates := mesh_store(p_partition, v_in.o_account, true, u_container, u_how, u_index, u_digest, u_zero, u_skip, u_count,
 				e_fault, e_envelope, e_unique, e_event, e_type, e_written, e_digest, e_header, e_trailer, e_payload,
-				d_entry, d_udf, d_auth, d_mesh, d_sign, d_curve, d_key, d_connection, d_rights);
+				d_entry, d_udf, d_auth, d_mesh, d_sign, d_curve, d_key, d_connection, d_rights, c_entry, c_udf, c_rights, c_end, c_address);
 		EXCEPTION WHEN SQLSTATE 'MS021' THEN
 			v_fates := array_fill(-1::bigint, ARRAY[cardinality(e_fault)]);
 		END;
 	ELSE -- one update is whole or not at all in any case
 		v_fates := mesh_store(p_partition, v_in.o_account, false, u_container, u_how, u_index, u_digest, u_zero, u_skip, u_count,
 			e_fault, e_envelope, e_unique, e_event, e_type, e_written, e_digest, e_header, e_trailer, e_payload,
-			d_entry, d_udf, d_auth, d_mesh, d_sign, d_curve, d_key, d_connection, d_rights);
+			d_entry, d_udf, d_auth, d_mesh, d_sign, d_curve, d_key, d_connection, d_rights, c_entry, c_udf, c_rights, c_end, c_address);
 	END IF;
 	o_outcome := mesh_pack(v_fates);
 	PERFORM mesh_remember(p_partition, v_slot, p_key, p_request, o_outcome);
@@ -517,7 +547,7 @@ END $$;
 
 -- +goose StatementBegin
 -- mesh_apply_one is mesh_apply for one entry without a fault, which is most Uploads: the arrays and the calls of the general way take
--- a third of its time. Where nothing is out of the ordinary (an entry of a catalog that exists, not of mmm_Device, nothing to
+-- a third of its time. Where nothing is out of the ordinary (an entry of a catalog that exists, not of mmm_Device or mmm_Contact, nothing to
 -- refuse, not a request that was seen) it is stored here; all else is left to mesh_apply, which has the rules. The joins are outer
 -- ones, so that they stay in their order, and v_good is no condition of them, which would make inner ones of them.
 CREATE FUNCTION mesh_apply_one(p_partition smallint, p_address text, p_profile text, p_epoch bigint, p_kid text, p_key bytea, p_request bytea,
@@ -535,7 +565,7 @@ DECLARE
 	v_peaks bytea;
 	v_event smallint;
 BEGIN
-	IF e_event <> 0 AND u_container <> 'mmm_Device' THEN
+	IF e_event <> 0 AND u_container NOT IN ('mmm_Device', 'mmm_Contact') THEN
 		-- As in mesh_enter. In an expression, which is evaluated without the executor and has a snapshot of its own all the same.
 		IF pg_advisory_xact_lock_shared(p_partition::bigint) IS NULL OR pg_advisory_xact_lock(p_partition::integer, hashtext(p_address)) IS NULL THEN
 			NULL;
@@ -578,7 +608,7 @@ BEGIN
 		FROM mesh_apply(p_partition, p_address, p_profile, p_epoch, p_kid, p_key, p_request, p_rights, p_atomic,
 		ARRAY[u_container], ARRAY[u_how], ARRAY[u_index], ARRAY[u_digest], ARRAY[u_zero], ARRAY[false], ARRAY[1], ARRAY[0],
 		ARRAY[e_envelope], ARRAY[e_unique], ARRAY[e_event], ARRAY[e_type], ARRAY[e_written],
-		ARRAY[e_digest], ARRAY[e_header], ARRAY[e_trailer], ARRAY[e_payload], '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}') a;
+		ARRAY[e_digest], ARRAY[e_header], ARRAY[e_trailer], ARRAY[e_payload], '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}') a;
 END $$;
 -- +goose StatementEnd
 
@@ -632,6 +662,7 @@ CREATE FUNCTION mesh_create(p_partition smallint, p_address text, p_profile text
 	e_fault integer[], e_envelope text[], e_unique text[], e_event smallint[], e_type text[], e_written boolean[],
 	e_digest bytea[], e_header bytea[], e_trailer bytea[], e_payload bytea[],
 	d_entry integer[], d_udf text[], d_auth text[], d_mesh text[], d_sign text[], d_curve text[], d_key bytea[], d_connection bytea[], d_rights integer[],
+	c_entry integer[], c_udf text[], c_rights integer[], c_end integer[], c_address text[],
 	OUT o_fault text, OUT o_detail text, OUT o_outcome bigint[])
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -721,7 +752,7 @@ BEGIN
 		IF cardinality(u_container) > 0 THEN -- a conflict is raised and undoes the account
 			o_outcome := o_outcome || mesh_pack(mesh_store(p_partition, v_number, true, u_container, u_how, u_index, u_digest, u_zero, u_skip, u_count,
 				e_fault, e_envelope, e_unique, e_event, e_type, e_written, e_digest, e_header, e_trailer, e_payload,
-				d_entry, d_udf, d_auth, d_mesh, d_sign, d_curve, d_key, d_connection, d_rights));
+				d_entry, d_udf, d_auth, d_mesh, d_sign, d_curve, d_key, d_connection, d_rights, c_entry, c_udf, c_rights, c_end, c_address));
 		END IF;
 	END IF;
 	PERFORM mesh_remember(p_partition, v_slot, p_key, p_request, o_outcome);
