@@ -20,8 +20,6 @@ import (
 // above all, stays octet by octet what the device sent and signed.
 
 const (
-	// maxMessage is the longest envelope of a spool, counted as compact JSON (draft §7, D-28).
-	maxMessage = 65536
 	// maxName bounds identifiers: they become keys of an index, and 1 KiB is many times the longest of ours.
 	maxName = 1024
 	// spliceRoom is left in header and trailer for what is put in when a frame is served: two digests of 86 characters,
@@ -40,11 +38,11 @@ func takeApart(e *dare.Envelope, spool bool) (*shardpb.Entry, error) {
 		return reject(entry, mesh.MessageInvalid), nil
 	case !digested(h.Dig) || !digested(h.trailer.Dig): // the tree is of SHA-512, and readers take no other digest
 		return reject(entry, mesh.MessageInvalid), nil
-	case h.BytesOffset != nil || h.ContentLength != nil && *h.ContentLength != int64(len(e.Payload)):
+	case redacted(h, e):
 		return nil, mesh.Errorf(op, mesh.UnknownOperation, "two-phase upload")
 	case len(e.Header) > dare.MaxHeader-spliceRoom || len(e.Trailer) > dare.MaxHeader-spliceRoom:
 		return reject(entry, mesh.RequestSize), nil
-	case spool && compactLen(e) > maxMessage:
+	case spool && mesh.MessageSize(e) > mesh.MaxMessage:
 		return reject(entry, mesh.RequestSize), nil
 	}
 	digest := sha512.Sum512(e.Payload)
@@ -177,34 +175,6 @@ func without(text []byte, names ...string) ([]byte, error) {
 		return text, nil
 	}
 	return jbcd.Without(text, names...)
-}
-
-// compactLen is the length of an envelope in compact JSON: white space outside strings does not count, so that every
-// service on a message's way counts alike.
-func compactLen(e *dare.Envelope) int {
-	n := len(`[,""]`) + compactText(e.Header) + base64.RawURLEncoding.EncodedLen(len(e.Payload))
-	if len(e.Trailer) > 0 {
-		n += 1 + compactText(e.Trailer)
-	}
-	return n
-}
-
-func compactText(text []byte) int {
-	n, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-			n += 2
-			continue
-		case c == '"':
-			quoted = !quoted
-		case !quoted && (c == ' ' || c == '\t' || c == '\n' || c == '\r'):
-			continue
-		}
-		n++
-	}
-	return n
 }
 
 // parts are those of an entry that a Download wants (D-20).

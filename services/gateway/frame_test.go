@@ -184,19 +184,19 @@ func TestRejectedEntries(t *testing.T) {
 func TestMessageSize(t *testing.T) {
 	make := func(n int) *dare.Envelope {
 		e := &dare.Envelope{Header: []byte("{ \"ContentMetaData\" : \"" + meta(`{"UniqueID":"M"}`) + "\",\n\"x\":\"\"}"), Payload: []byte("p"), Trailer: []byte(`{ }`)}
-		fill := n - compactLen(e)
+		fill := n - mesh.MessageSize(e)
 		e.Header = bytes.Replace(e.Header, []byte(`"x":""`), []byte(`"x":"`+strings.Repeat(" ", fill)+`"`), 1)
 		return e
 	}
-	for n, want := range map[int]uint32{maxMessage: 0, maxMessage + 1: 12} {
+	for n, want := range map[int]uint32{mesh.MaxMessage: 0, mesh.MaxMessage + 1: 12} {
 		// The size lies in the payload: headers are shorter.
 		e := make(300)
-		e.Payload = bytes.Repeat([]byte{'p'}, (n-compactLen(e))/4*3+1)
-		for compactLen(e) < n {
+		e.Payload = bytes.Repeat([]byte{'p'}, (n-mesh.MessageSize(e))/4*3+1)
+		for mesh.MessageSize(e) < n {
 			e.Header = bytes.Replace(e.Header, []byte(`"x":"`), []byte(`"x":"_`), 1)
 		}
-		if compactLen(e) != n {
-			t.Fatalf("built %d octets, want %d", compactLen(e), n)
+		if mesh.MessageSize(e) != n {
+			t.Fatalf("built %d octets, want %d", mesh.MessageSize(e), n)
 		}
 		got, err := takeApart(e, true)
 		if err != nil || got.GetReject() != want {

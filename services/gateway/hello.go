@@ -33,7 +33,7 @@ func helloOf(d *domain, service, host *dare.Envelope) mesh.MeshHelloResponse {
 			Encodings: []mesh.Encoding{{ID: []string{contentType}}},
 		},
 		ConstraintsUpdate:       &mesh.ConstraintsData{MaxEntries: mesh.Int(maxUploadEntries), BytesMax: mesh.Int(maxUploadOctets)},
-		ConstraintsPost:         &mesh.ConstraintsData{MaxEntries: mesh.Int(maxPostMessages), BytesMax: mesh.Int(maxMessage)},
+		ConstraintsPost:         &mesh.ConstraintsData{MaxEntries: mesh.Int(maxPostMessages), BytesMax: mesh.Int(mesh.MaxMessage)},
 		PolicyAccount:           d.names,
 		EnvelopedProfileService: service,
 		EnvelopedProfileHost:    host,

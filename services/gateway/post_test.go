@@ -427,7 +427,7 @@ func TestPostWithoutVerdict(t *testing.T) {
 // Covers C-117, C-126, C-226, D-29: what is refused at egress, message by message, with the code that the shard gets.
 func TestPostEgress_C126(t *testing.T) {
 	m := newMessaging(t, nil)
-	m.Gateway.letters = newBuckets(1e6, 1e6, m.now)
+	m.letters = newBuckets(1e6, 1e6, m.now)
 	const second, stranger = "alicia@" + domainName, "mallory@" + domainName
 	m.shard.accounts[second] = &shardpb.ResolveResponse{
 		State: shardpb.AccountState_ACCOUNT_STATE_CONNECTED, Redirect: aliceAddress,

@@ -349,7 +349,6 @@ func TestProfileMode(t *testing.T) {
 		{mesh.TagDownload, 0, 0, 8},
 		{mesh.TagUpload, 0, 0, 8},
 		{mesh.TagPublish, 24, 24, 8},
-		{mesh.TagPost, 24, 24, 8},
 		{mesh.TagConnect, 8, 8, 8},
 		{mesh.TagComplete, 24, 24, 24},
 		{mesh.TagClaim, 24, 24, 24},
