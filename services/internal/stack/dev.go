@@ -89,7 +89,10 @@ func (d *Dev) start(ctx context.Context, o DevOptions) error {
 			policy: gateway.Open,
 			store:  o.Store,
 			dir:    filepath.Join(o.Dir, domain),
-			limits: gateway.Limits{ExchangeRate: 10 * relaxed, ExchangeBurst: 50 * relaxed, CreateRate: 20. * relaxed / 3600, CreateBurst: 20 * relaxed},
+			limits: gateway.Limits{
+				ExchangeRate: 10 * relaxed, ExchangeBurst: 50 * relaxed, CreateRate: 20. * relaxed / 3600, CreateBurst: 20 * relaxed,
+				ForwardRate: 200 * relaxed, ForwardBurst: 1000 * relaxed,
+			},
 			log:    telemetry.Options{Role: "dev", Version: o.Version, Out: o.Log, Format: "text", Level: o.LogLevel, Profiling: o.Profiling},
 			names:  names,
 			ca:     ca,

@@ -86,7 +86,7 @@ func (g *Gateway) listen(ctx context.Context, q *queue.Conn) (*queue.Waiter, err
 		return nil, nil
 	}
 	g.onStop(q.Close)
-	return q.Waiter(ctx)
+	return q.Waiter(context.WithoutCancel(ctx)) // until the last Post has its answer
 }
 
 // newRouter is how a role reaches the shards.
