@@ -138,7 +138,7 @@ func (c *checker) frame(f *shard.RawFrame) {
 		c.fault(f.Index, "tree-digest", "does not continue the frames before")
 	}
 	c.stored(f)
-	if !mesh.IsSpool(c.container.Name) && f.Index > 0 {
+	if !mesh.IsSpool(c.container.Name) && c.container.Name != mesh.ServiceIncidents && f.Index > 0 {
 		c.event(f)
 	}
 }

@@ -85,7 +85,7 @@ var deliverCases = []testCase{
 		f := all.Entries[1]
 		b.same("octets", []any{string(f.Header), string(f.Payload), string(f.Trailer), f.PayloadDigest, f.DigestWritten, f.EnvelopeID},
 			[]any{`{ "a" : 1 }`, "message m", `{ "b" : 2 }`, a.Message.PayloadDigest, true, "m"})
-		b.now("received", f.Received)
+		b.received(&f)
 		u.recorded("verdict", "m", record(a, 1))
 		u.recorded("of no message", "x")
 		u.recorded("of no text", "a\xff\x00b")

@@ -82,7 +82,7 @@ var incidentCases = []testCase{
 		b.same("payloads", payloads(got), []string{"1 message a", "2 message b", "3 nameless", "4 nameless"})
 		b.same("octets", []string{string(got[0].Header), string(got[0].Trailer), got[0].EnvelopeID}, []string{`{ "x" : 1 }`, `{ "y" : 2 }`, "a"})
 		b.same("digests", []any{got[0].PayloadDigest, got[0].DigestWritten, len(got[0].TreeDigest)}, []any{a.PayloadDigest, true, 64})
-		b.now("received", got[0].Received)
+		b.received(&got[0])
 		b.same("from an index", payloads(b.incidents(5, 2, 10)), []string{"2 message b", "3 nameless", "4 nameless"})
 		b.same("at most", payloads(b.incidents(5, 2, 2)), []string{"2 message b", "3 nameless"})
 		b.same("no room", len(b.incidents(5, 0, 0)), 0)
