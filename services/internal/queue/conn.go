@@ -62,6 +62,7 @@ type Conn struct {
 	mu      sync.Mutex
 	back    chan struct{} // closed when there is a connection again
 	goodTil time.Time     // streams carry the stamp
+	fault   error         // of the last attempt to connect
 }
 
 // Dial makes a Conn. It does not wait for a server beyond one attempt (connectTime each), and reconnects for ever, also when it is
@@ -124,7 +125,7 @@ func (c *Conn) options(o Options) []nats.Option {
 		nats.ConnectHandler(c.connected),
 		nats.ReconnectHandler(c.connected),
 		nats.DisconnectErrHandler(warn("connection lost")),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { c.log.Debug("queue: not reached", slog.Any("err", err)) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { c.unreached(err) }),
 		nats.ErrorHandler(func(nc *nats.Conn, _ *nats.Subscription, err error) { warn("refused or dropped")(nc, err) }),
 		nats.NoCallbacksAfterClientClose(),
 	}
@@ -135,8 +136,27 @@ func (c *Conn) connected(nc *nats.Conn) {
 	c.log.Info("queue: connected", slog.String("server", nc.ConnectedServerName()))
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.fault = nil
 	close(c.back)
 	c.back = make(chan struct{})
+}
+
+// unreached notes why there is no connection; a reason is logged once.
+func (c *Conn) unreached(err error) {
+	c.mu.Lock()
+	again := c.fault != nil && c.fault.Error() == err.Error()
+	c.fault = err
+	c.mu.Unlock()
+	if !again {
+		c.log.Warn("queue: not reached", slog.Any("err", err))
+	}
+}
+
+// noServer is the error of a Conn without a connection.
+func (c *Conn) noServer(why error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return fmt.Errorf("queue: no connection: %w", errors.Join(why, c.fault))
 }
 
 // next is closed at the next connection.
@@ -156,7 +176,7 @@ func (c *Conn) wait(ctx context.Context) error {
 		select {
 		case <-next:
 		case <-ctx.Done():
-			return fmt.Errorf("queue: no server: %w", errors.Join(ctx.Err(), c.nc.LastError()))
+			return c.noServer(ctx.Err())
 		}
 	}
 }
@@ -186,7 +206,7 @@ func (c *Conn) Close(ctx context.Context) error {
 // `meshctl streams check` has not stamped. It answers within a second.
 func (c *Conn) Ready() error {
 	if !c.nc.IsConnected() {
-		return fmt.Errorf("queue: no connection (%w)", errors.Join(errors.New(c.nc.Status().String()), c.nc.LastError()))
+		return c.noServer(errors.New(strings.ToLower(c.nc.Status().String())))
 	}
 	if !c.production {
 		return nil

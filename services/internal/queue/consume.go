@@ -193,6 +193,8 @@ func (w *worker) one(msg jetstream.Msg) {
 	switch {
 	case m.meta.NumDelivered > c.maxTries:
 		err = m.Fail(fmt.Sprintf("tried %d times", c.maxTries))
+	case msg.Headers().Get(jetstream.ExpectedStreamHeader) != string(w.stream):
+		err = m.Fail("not published to this stream") // the server can be made to hand messages from one to another (Users)
 	case proto.Unmarshal(msg.Data(), m.Delivery) != nil:
 		err = m.Fail("not a delivery")
 	default:

@@ -65,7 +65,9 @@ type User struct {
 	Subscribe []string
 }
 
-// Users is the table of NATS permissions.
+// Users is the table of NATS permissions. They do not bind what the server says on a role's behalf: a reply subject may be any, so a
+// role can have acknowledgements and messages of its own consumer put into another stream. Publish says for which stream a message
+// is, and Consume gives up what says otherwise.
 func Users() []User {
 	var users []User
 	for _, r := range roles() {

@@ -85,6 +85,11 @@ func (c *Conn) Waiter(ctx context.Context) (*Waiter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("queue: waiter: %w", err)
 	}
+	if c.nc.IsConnected() { // so that it hears from now on; without a connection it will from the first
+		if err := c.nc.FlushTimeout(readyTime); err != nil {
+			c.log.DebugContext(ctx, "queue: waiter", slog.Any("err", err))
+		}
+	}
 	context.AfterFunc(ctx, func() {
 		if err := sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, nats.ErrBadSubscription) {
 			c.log.Debug("queue: waiter", slog.Any("err", err))

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -28,12 +27,7 @@ type Options struct {
 	TLS  *tls.Config // certificate and CA of clients: rpc.CA.QueueServer
 	Log  *slog.Logger
 
-	Monitoring string // host:port; empty: none
-
-	// Of a cluster.
-	Name    string
-	Cluster string   // host:port for the other servers; empty: a single server
-	Routes  []string // host:port of the others
+	Monitoring string // host:port of plain HTTP that tells much; empty: none
 }
 
 // Server is a running server.
@@ -74,7 +68,6 @@ func options(o Options) (*server.Options, error) {
 		return nil, errors.New("no TLS: certificates are the users")
 	}
 	opts := &server.Options{
-		ServerName:        o.Name,
 		NoSigs:            true,
 		NoLog:             o.Log == nil,
 		MaxPayload:        queue.MaxPayload,
@@ -102,17 +95,6 @@ func options(o Options) (*server.Options, error) {
 		if opts.HTTPHost, opts.HTTPPort, err = split(o.Monitoring); err != nil {
 			return nil, err
 		}
-	}
-	if o.Cluster == "" {
-		return opts, nil
-	}
-	// The certificate of a server opens routes, those of the roles do not.
-	opts.Cluster = server.ClusterOpts{Name: "mesh", Username: queue.ServerUser, TLSConfig: o.TLS, TLSMap: true, TLSTimeout: 5}
-	if opts.Cluster.Host, opts.Cluster.Port, err = split(o.Cluster); err != nil {
-		return nil, err
-	}
-	for _, r := range o.Routes {
-		opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats-route", Host: r})
 	}
 	return opts, nil
 }
