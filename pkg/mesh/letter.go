@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -40,6 +41,23 @@ type Letter struct {
 	Message    *Message // base of the payload, nil when encrypted
 	PinUDF     string   // of the payload, or mmm:pin of ContentMeta.KeyValues when encrypted
 	Tag        string   // of the payload, equal to Type; empty when encrypted
+
+	named bool // the header has an EnvelopeID
+}
+
+// Header is the header as it is stored, that of an envelope or what is left of it: an EnvelopeID that the sender left out is written
+// into it (DATA §10).
+func (l *Letter) Header(header []byte) []byte {
+	if l.named {
+		return header
+	}
+	rest := bytes.TrimLeft(header, " \t\r\n")
+	rest = bytes.TrimLeft(bytes.TrimPrefix(rest, []byte("{")), " \t\r\n")
+	out := append([]byte(`{"EnvelopeID":"`), l.EnvelopeID...)
+	if bytes.HasPrefix(rest, []byte("}")) {
+		return append(append(out, '"'), rest...)
+	}
+	return append(append(out, `",`...), rest...)
 }
 
 // ReadLetter reads a message and checks its identifiers: UniqueID and MessageType are there and fit to be keys, a written
@@ -71,6 +89,7 @@ func readLetter(env *dare.Envelope) (*Letter, error) {
 	l := &Letter{
 		ID: meta.UniqueID, EnvelopeID: udf.EnvelopeID(meta.UniqueID), Type: meta.MessageType,
 		Encrypted: h.Enc != "" || len(h.Recipients) > 0,
+		named:     h.EnvelopeID != "",
 	}
 	if h.EnvelopeID != "" && h.EnvelopeID != l.EnvelopeID {
 		return nil, errors.New("EnvelopeID is not that of UniqueID")

@@ -274,7 +274,7 @@ func TestReadLetter(t *testing.T) {
 			want.PinUDF = "ADBW-AAAA"
 		}
 		got := *l
-		got.Message = nil
+		got.Message, got.named = nil, false
 		if got != want {
 			t.Errorf("%s: %+v, want %+v", c.name, got, want)
 		}
@@ -357,4 +357,22 @@ func FuzzMessage(f *testing.F) {
 			}
 		}
 	})
+}
+
+// An EnvelopeID that the sender left out is written, one that it wrote stays as it is (DATA §10).
+func TestLetterHeader(t *testing.T) {
+	l := &Letter{EnvelopeID: "MABC"}
+	for header, want := range map[string]string{
+		`{}`:                 `{"EnvelopeID":"MABC"}`,
+		` { "a":1}`:          `{"EnvelopeID":"MABC","a":1}`,
+		"{\n\t\"a\" : [ ] }": `{"EnvelopeID":"MABC","a" : [ ] }`,
+	} {
+		if got := string(l.Header([]byte(header))); got != want {
+			t.Errorf("%s: %s, want %s", header, got, want)
+		}
+	}
+	l.named = true
+	if got := string(l.Header([]byte(` {"EnvelopeID":"x"}`))); got != ` {"EnvelopeID":"x"}` {
+		t.Error(got)
+	}
 }

@@ -234,6 +234,7 @@ func (q *request) checkLetter(ctx context.Context, l *letter) error {
 	}
 	// ContainerInfo of a frame that is sent on says nothing here.
 	entry.Index, entry.EnvelopeId, entry.UniqueId, entry.MessageType = nil, l.read.EnvelopeID, l.read.ID, l.read.Type
+	entry.Header = l.read.Header(entry.Header)
 	sender, err := mesh.VerifyMessage(l.envelope)
 	if err != nil {
 		l.fault = mesh.MessageInvalid

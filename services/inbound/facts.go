@@ -43,6 +43,15 @@ func domainOf(address string) string {
 	return domain
 }
 
+// identity is by what UDF the sender is known: of the ProfileAccount, or of its mesh when the profile has no signature of its own, since
+// anybody can put anybody's key into such a profile.
+func (f *facts) identity() string {
+	if f.sender.UDF != "" {
+		return f.sender.UDF
+	}
+	return f.sender.MeshUDF
+}
+
 // addressOf is the account that posted the message, when it is one of the signer's.
 func addressOf(s *mesh.Sender, account string) string {
 	if slices.Contains(s.Addresses, account) {

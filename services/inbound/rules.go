@@ -61,7 +61,7 @@ var rules = []rule{
 	{name: "service-accreditation", stage: stageService, kind: mesh.Unaccredited, incident: true,
 		refuses: func(f *facts, _ *Site) bool { return f.fromOther && !f.accredited }},
 	{name: "sender-denied", stage: stageService, kind: mesh.ServiceBlockedSender,
-		refuses: func(f *facts, s *Site) bool { return s.deniesSender(f.address, f.sender.UDF) }},
+		refuses: func(f *facts, s *Site) bool { return s.deniesSender(f.address, f.identity()) }},
 
 	{name: "recipient-unknown", stage: stageRecipient, kind: mesh.UnknownAccount,
 		refuses: func(f *facts, _ *Site) bool { return !f.exists }},

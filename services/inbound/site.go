@@ -181,7 +181,7 @@ func (s *Site) refuse(f *facts) (name string, kind mesh.Kind, refused bool) {
 	values := map[string]any{
 		"type":          f.letter.Type,
 		"sender":        f.address,
-		"sender_udf":    f.sender.UDF,
+		"sender_udf":    f.identity(),
 		"service":       f.serviceDomain,
 		"service_class": s.class(f),
 		"recipient":     f.recipient,

@@ -245,7 +245,7 @@ func (w *Worker) ask(ctx context.Context, f *facts) error {
 		f.standing, err = c.Policy(ctx, &shardpb.PolicyRequest{
 			Recipient:        f.recipient,
 			SenderAddress:    f.address,
-			SenderProfileUdf: f.sender.UDF,
+			SenderProfileUdf: f.identity(),
 			PinUdf:           f.letter.PinUDF,
 		})
 		return err
@@ -269,7 +269,7 @@ func (w *Worker) record(ctx context.Context, f *facts, o *outcome) error {
 		r, err := c.Deliver(ctx, &shardpb.DeliverRequest{
 			Recipient:        f.recipient,
 			SenderAddress:    f.address,
-			SenderProfileUdf: f.sender.UDF,
+			SenderProfileUdf: f.identity(),
 			Message:          entryOf(f),
 			Verdict:          o.verdict,
 			Inputs:           f.inputs(),
@@ -299,7 +299,7 @@ func entryOf(f *facts) *shardpb.Entry {
 	e := f.envelope
 	digest := e.Digest()
 	return &shardpb.Entry{
-		Header:        e.Header,
+		Header:        f.letter.Header(e.Header),
 		Payload:       e.Payload,
 		Trailer:       e.Trailer,
 		PayloadDigest: digest,
