@@ -98,10 +98,14 @@ func TestPeerRefusals(t *testing.T) {
 		retry   time.Duration
 	}{
 		{name: "expired", script: []act{{code: code(mesh.TicketExpired)}}, log: []string{"Post ticket", "Hello exchange", "Post ticket"}, ok: true, entries: 1},
-		{name: "no key opens it", script: []act{{code: code(mesh.TicketInvalid), hint: true}},
-			log: []string{"hint", "Hello null", "Hello exchange", "Post ticket"}, ok: true, entries: 1},
-		{name: "never any other ticket", script: []act{{code: code(mesh.TicketExpired)}, {}, {code: code(mesh.TicketExpired)}},
-			log: []string{"Post ticket", "Hello exchange", "Post ticket"}, kind: mesh.TicketExpired},
+		{
+			name: "no key opens it", script: []act{{code: code(mesh.TicketInvalid), hint: true}},
+			log: []string{"hint", "Hello null", "Hello exchange", "Post ticket"}, ok: true, entries: 1,
+		},
+		{
+			name: "never any other ticket", script: []act{{code: code(mesh.TicketExpired)}, {}, {code: code(mesh.TicketExpired)}},
+			log: []string{"Post ticket", "Hello exchange", "Post ticket"}, kind: mesh.TicketExpired,
+		},
 		{name: "overloaded", script: []act{{code: code(mesh.Overloaded), retry: 7}}, log: []string{"Post ticket"}, kind: mesh.Overloaded, retry: 7 * time.Second},
 		{name: "some verdicts", script: []act{{payload: partial, retry: 3}}, log: []string{"Post ticket"}, kind: mesh.Overloaded, entries: 2, retry: 3 * time.Second},
 		{name: "too many", script: []act{{code: code(mesh.RateLimited), hint: true, retry: 9}}, log: []string{"hint"}, kind: mesh.RateLimited, hint: true, retry: 9 * time.Second},
