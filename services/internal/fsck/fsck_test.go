@@ -2,6 +2,7 @@ package fsck_test
 
 import (
 	"context"
+	"crypto/sha512"
 	"database/sql"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/mathmesh/meshd/pkg/mesh"
 	"github.com/mathmesh/meshd/services/internal/fsck"
 	"github.com/mathmesh/meshd/services/internal/meshtest"
+	"github.com/mathmesh/meshd/services/shard"
 	"github.com/mathmesh/meshd/services/shard/sqlite"
 )
 
@@ -57,7 +59,25 @@ func database(t *testing.T) string {
 		}
 		sync()
 	})
-	return filepath.Join(dir, meshtest.Alpha, "s00.db")
+	path := filepath.Join(dir, meshtest.Alpha, "s00.db")
+	report(t, path)
+	return path
+}
+
+// report puts an incident into the database.
+func report(t *testing.T, path string) {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	digest := sha512.Sum512([]byte("report"))
+	if _, err := store.Report(t.Context(), 7, shard.Entry{
+		Header: []byte(`{}`), Payload: []byte("report"), PayloadDigest: digest[:], EnvelopeID: "incident",
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func check(t *testing.T, path string) *fsck.Report {
@@ -105,6 +125,7 @@ func TestFaults(t *testing.T) {
 		"written digest":    {`UPDATE frame SET digest_written = 1 - digest_written` + x + `5`, "written-digest", 5},
 		"unique id":         {`UPDATE frame SET unique_id = 'other'` + x + `5`, "metadata", 5},
 		"envelope id":       {`UPDATE frame SET envelope_id = 'other'` + x + `5`, "envelope-id", 5},
+		"of an incident":    {`UPDATE frame SET payload_digest = zeroblob(64) WHERE envelope_id = 'incident'`, "payload-digest", 1},
 		"event":             {`UPDATE frame SET event = 3` + x + `5`, "event", 5},
 		"account gone":      {`DELETE FROM account`, "orphan", -1},
 		"another partition": {`UPDATE account SET address = 'bob@alpha.example'`, "partition", -1},
