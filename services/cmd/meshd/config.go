@@ -16,7 +16,7 @@ func configCommand() *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use:   "check ROLE FILE",
 		Short: "Say what is wrong with the file of a role, also with the files that it names",
-		Long: `check reads the YAML file of a role (gateway, shard or inbound) as the role would, MESHD_… variables included, and every key, certificate and
+		Long: `check reads the YAML file of a role (gateway, shard, inbound or outbound) as the role would, MESHD_… variables included, and every key, certificate and
 map that it names. It opens no port and no database. Exit code 0: the role would start.`,
 		Args: exactly(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -53,6 +53,13 @@ func checkConfig(ctx context.Context, role, file string) error {
 		}
 		_, _, err := inboundParts(ctx, &c, io.Discard)
 		return err
+	case "outbound":
+		var c config.Outbound
+		if err := config.Load(file, os.Environ(), &c); err != nil {
+			return err
+		}
+		_, _, err := outboundParts(ctx, &c, io.Discard)
+		return err
 	}
-	return usageError{fmt.Errorf("role %q: want gateway, shard or inbound", role)}
+	return usageError{fmt.Errorf("role %q: want gateway, shard, inbound or outbound", role)}
 }

@@ -35,7 +35,7 @@ func main() {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(gatewayCommand(), shardCommand(), inboundCommand(), devCommand(), configCommand(), healthCommand(), versionCommand())
+	root.AddCommand(gatewayCommand(), shardCommand(), inboundCommand(), outboundCommand(), devCommand(), configCommand(), healthCommand(), versionCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "meshd:", err)
 		os.Exit(exitCode(err))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mathmesh/meshd/pkg/client"
+	"github.com/mathmesh/meshd/pkg/mesh"
 	"github.com/mathmesh/meshd/services/inbound"
 	"github.com/mathmesh/meshd/services/internal/queue"
 	"github.com/mathmesh/meshd/services/internal/queue/embedded"
@@ -89,4 +90,24 @@ func (p *provider) startInbound(ctx context.Context, source shardmap.Source, tel
 		return nil, err
 	}
 	return StartInbound(ctx, InboundParts{Domains: []string{p.domain}, Queue: q, Map: source, Site: site, Client: conf, Identity: id, Telemetry: tel})
+}
+
+func (p *provider) startOutbound(ctx context.Context, source shardmap.Source, tel *telemetry.Telemetry) (*Worker, error) {
+	conf, err := p.others()
+	if err != nil {
+		return nil, err
+	}
+	id, err := p.identity(rpc.Outbound, tel)
+	if err != nil {
+		return nil, err
+	}
+	k, err := mesh.LoadOutbound(p.path("provider"))
+	if err != nil {
+		return nil, err
+	}
+	q, err := p.dialQueue(ctx, rpc.Outbound, tel)
+	if err != nil {
+		return nil, err
+	}
+	return StartOutbound(ctx, OutboundParts{Keys: []*mesh.OutboundKeys{k}, Queue: q, Map: source, Client: conf, Identity: id, Telemetry: tel})
 }

@@ -133,7 +133,7 @@ func (p *provider) start(ctx context.Context) (err error) {
 		return err
 	}
 	run.adopt(child)
-	for _, start := range []func(context.Context, shardmap.Source, *telemetry.Telemetry) (*Worker, error){p.startInbound} {
+	for _, start := range []func(context.Context, shardmap.Source, *telemetry.Telemetry) (*Worker, error){p.startInbound, p.startOutbound} {
 		worker, err := start(ctx, source, tel)
 		if err != nil {
 			return err
