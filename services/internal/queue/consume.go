@@ -118,17 +118,8 @@ func (w *worker) pull(ctx context.Context) error {
 	}
 	defer func() { w.release(n) }()
 	ctx, cancel := context.WithTimeout(ctx, pullTime)
-	defer cancel()
-	back := w.conn.next()
-	ended := make(chan struct{})
-	defer close(ended)
-	go func() { // a new connection knows nothing of the request: ask again, rather than miss heartbeats first
-		select {
-		case <-back:
-			cancel()
-		case <-ended:
-		}
-	}()
+	defer cancel() // what is on its way to us then comes again after the ack wait
+	go w.conn.whenReconnected(ctx, cancel)
 	batch, err := w.consumer.Fetch(n, jetstream.FetchContext(ctx))
 	if err != nil {
 		return err
@@ -144,6 +135,23 @@ func (w *worker) pull(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// whenReconnected ends a request for messages: the new connection knows nothing of it, and missing its heartbeats takes longer.
+func (c *Conn) whenReconnected(ctx context.Context, end func()) {
+	had := c.nc.Stats().Reconnects
+	for {
+		next := c.next()
+		if c.nc.Stats().Reconnects != had {
+			end()
+			return
+		}
+		select {
+		case <-next: // perhaps the late word of the connection that we have
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (w *worker) acquire(ctx context.Context) (n int) {

@@ -36,7 +36,11 @@ func (c *Conn) ApplyQuick(ctx context.Context, replicas int, wait time.Duration,
 }
 
 // SetClock gives a waiter another time.
-func (w *Waiter) SetClock(now func() time.Time) { w.now = now }
+func (w *Waiter) SetClock(now func() time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = now
+}
 
 // Sizes are how much a waiter holds.
 func (w *Waiter) Sizes() (kept, order, waits int) {
