@@ -51,6 +51,10 @@ func (l *Letter) Header(header []byte) []byte {
 	if l.named {
 		return header
 	}
+	// It may be there as null or empty, which is absence: twice would make the header unreadable.
+	if without, err := jbcd.Without(header, "EnvelopeID"); err == nil {
+		header = without
+	}
 	rest := bytes.TrimLeft(header, " \t\r\n")
 	rest = bytes.TrimLeft(bytes.TrimPrefix(rest, []byte("{")), " \t\r\n")
 	out := append([]byte(`{"EnvelopeID":"`), l.EnvelopeID...)

@@ -333,6 +333,7 @@ func FuzzMessage(f *testing.F) {
 	n.credential = []*dare.Envelope{m.Credential, resigned(f, alice.profileAccount, alice.Mesh.Admin), alice.profileMesh}
 	add(n.envelope(f))
 	f.Add([]byte(`{"ContentMetaData":"eyJVbmlxdWVJRCI6IngiLCJNZXNzYWdlVHlwZSI6IkEifQ"}`), []byte(`{"A":{"MessageID":"x"}}`), []byte(`{"signatures":[{"Credential":[[{},""],[{},""]]}]}`))
+	f.Add([]byte(`{"EnvelopeID":null,"ContentMetaData":"eyJVbmlxdWVJRCI6IngiLCJNZXNzYWdlVHlwZSI6IkEifQ"}`), []byte(`{"A":{"MessageID":"x"}}`), []byte(nil))
 	f.Fuzz(func(t *testing.T, header, payload, trailer []byte) {
 		e := &dare.Envelope{Header: header, Payload: payload, Trailer: trailer}
 		if l, err := ReadLetter(e); err == nil {
@@ -341,6 +342,10 @@ func FuzzMessage(f *testing.F) {
 				t.Fatalf("identifiers: %+v", l)
 			case l.Encrypted != (l.Message == nil), l.Message != nil && (l.Message.MessageID != l.ID || l.Tag != l.Type):
 				t.Fatalf("message: %+v", l)
+			}
+			written := l.Header(header)
+			if h, err := (&dare.Envelope{Header: written}).ParseHeader(); len(written) <= dare.MaxHeader && (err != nil || h.EnvelopeID != l.EnvelopeID) {
+				t.Fatalf("the header that is stored: %v: %s", err, written)
 			}
 		}
 		if s, err := VerifyMessage(e); err == nil {
@@ -366,6 +371,9 @@ func TestLetterHeader(t *testing.T) {
 		`{}`:                 `{"EnvelopeID":"MABC"}`,
 		` { "a":1}`:          `{"EnvelopeID":"MABC","a":1}`,
 		"{\n\t\"a\" : [ ] }": `{"EnvelopeID":"MABC","a" : [ ] }`,
+
+		`{"EnvelopeID":null}`:                `{"EnvelopeID":"MABC"}`,
+		`{"a":1,"Envelope\u0049D":"","b":2}`: `{"EnvelopeID":"MABC","a":1,"b":2}`,
 	} {
 		if got := string(l.Header([]byte(header))); got != want {
 			t.Errorf("%s: %s, want %s", header, got, want)
