@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ const startTime = 30 * time.Second
 // Binaries is the folder of the built programs.
 type Binaries struct{ Dir string }
 
-// Build builds meshd, meshctl and meshkey into dir, or takes those of the folder that MESH_E2E_BIN names. It is the go
+// Build builds meshd, meshctl, meshkey and nats-server into dir, or takes those of the folder that MESH_E2E_BIN names. It is the go
 // command's cache that makes the second time fast.
 func Build(ctx context.Context, dir string) (Binaries, error) {
 	if there := os.Getenv("MESH_E2E_BIN"); there != "" {
@@ -30,7 +31,7 @@ func Build(ctx context.Context, dir string) (Binaries, error) {
 	}
 	const module = "github.com/mathmesh/meshd/"
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator),
-		module+"services/cmd/meshd", module+"services/cmd/meshctl", module+"pkg/cmd/meshkey")
+		module+"services/cmd/meshd", module+"services/cmd/meshctl", module+"pkg/cmd/meshkey", "github.com/nats-io/nats-server/v2")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return Binaries{}, fmt.Errorf("building: %w\n%s", err, out)
 	}
@@ -72,6 +73,13 @@ type Deployment struct {
 	State     stack.ProviderState
 	Gateway   *Process
 	Shards    []*Process
+
+	// With messaging (StartProviders).
+	Zone              *Zone
+	TrustFile         string // CAs of all providers
+	NATS              []string
+	Nodes             []*Process // of NATS
+	Inbound, Outbound *Process
 }
 
 // Start sets a provider up and starts it. When it returns every process is ready.
@@ -81,17 +89,32 @@ func Start(t testing.TB, o Options) *Deployment {
 	d.keys(t)
 	d.shards(t)
 	d.gateway(t)
-	for _, p := range append([]*Process{d.Gateway}, d.Shards...) {
+	d.start(t)
+	return d
+}
+
+// Processes are all of them, in no order that counts.
+func (d *Deployment) Processes() []*Process {
+	all := append([]*Process{d.Gateway}, d.Shards...)
+	if d.Inbound != nil {
+		all = append(all, d.Inbound, d.Outbound)
+	}
+	return all
+}
+
+// start starts every process, and writes the state file when all are ready.
+func (d *Deployment) start(t testing.TB) {
+	t.Helper()
+	for _, p := range d.Processes() {
 		p.Start(t)
 	}
-	for _, p := range append([]*Process{d.Gateway}, d.Shards...) {
+	for _, p := range d.Processes() {
 		p.WaitReady(t)
 	}
 	d.StateFile = filepath.Join(d.Dir, "state.json")
 	if err := (&stack.State{Providers: []stack.ProviderState{d.State}}).Write(d.StateFile); err != nil {
 		t.Fatal(err)
 	}
-	return d
 }
 
 func (d *Deployment) path(elem ...string) string {
@@ -102,7 +125,7 @@ func (d *Deployment) path(elem ...string) string {
 func (d *Deployment) keys(t testing.TB) {
 	t.Helper()
 	d.Binaries.Run(t, "meshkey", "provider", "--domain", d.Domain, "--out", d.path("provider"))
-	for _, role := range []string{"gateway", "shard"} {
+	for _, role := range []string{"gateway", "shard", "outbound"} {
 		for _, part := range []string{"public", role} {
 			to := d.path("roles", role, part)
 			if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
@@ -147,9 +170,10 @@ services: [{domain: %s, provider_dir: %s}]
 cert_file: %s
 key_file: %s
 ca_file: %s
+nats: [%s]
 log_format: text
 log_level: warn
-`, s.Name, s.Target, admin, d.Store, database, d.Domain, d.path("roles", "shard"), d.path("pki", "shard.pem"), d.path("pki", "shard-key.pem"), d.path("pki", "ca.pem")))
+`, s.Name, s.Target, admin, d.Store, database, d.Domain, d.path("roles", "shard"), d.path("pki", "shard.pem"), d.path("pki", "shard-key.pem"), d.path("pki", "ca.pem"), strings.Join(d.NATS, ", ")))
 		d.Binaries.Run(t, "meshctl", "migrate", "--config", file)
 		d.Binaries.Run(t, "meshctl", "partitions", "init", "--config", file, "--shard-map", d.path("map.yaml"))
 		d.Binaries.Run(t, "meshd", "config", "check", "shard", file)
@@ -174,10 +198,11 @@ shard_map_file: %s
 cert_file: %s
 key_file: %s
 ca_file: %s
+nats: [%s]
 log_format: text
 log_level: warn
 `, public, cleartext, admin, d.Domain, d.path("roles", "gateway"), d.path("tls", d.Domain+".pem"), d.path("tls", d.Domain+"-key.pem"),
-		d.path("ring.json"), d.path("map.yaml"), d.path("pki", "gateway.pem"), d.path("pki", "gateway-key.pem"), d.path("pki", "ca.pem")))
+		d.path("ring.json"), d.path("map.yaml"), d.path("pki", "gateway.pem"), d.path("pki", "gateway-key.pem"), d.path("pki", "ca.pem"), strings.Join(d.NATS, ", ")))
 	d.Binaries.Run(t, "meshd", "config", "check", "gateway", file)
 	d.Gateway = &Process{binaries: d.Binaries, Name: "gateway", Admin: admin, Config: file, args: []string{"gateway", "--config", file}}
 	d.State.Domain = d.Domain

@@ -145,6 +145,7 @@ type person struct {
 	retries int  // requests that were sent again
 	address string
 	member  *mesh.Membership
+	profile *dare.Envelope // ProfileAccount, for the credentials of messages
 	holder  *keys.Ring
 	ticket  *make1.Ticket
 	peaks   dare.Peaks // of catalog, after what was acknowledged
@@ -210,7 +211,7 @@ func (p *person) create(ctx context.Context) error {
 	if p.member, err = mesh.Activate(device, cataloged, cataloged.Accounts[0].AccountUDF); err != nil {
 		return err
 	}
-	p.holder = p.member.Holder()
+	p.holder, p.profile = p.member.Holder(), a.ProfileAccount
 	first, err := dare.FirstFrame(&dare.ContentMeta{CTY: "application/mmm-catalog"})
 	if err != nil {
 		return err
@@ -449,11 +450,14 @@ func (p *person) unchanged(t testing.TB, after string) {
 }
 
 // download reads the whole catalog.
-func (p *person) download(ctx context.Context) (frames []*dare.Envelope, err error) {
+func (p *person) download(ctx context.Context) ([]*dare.Envelope, error) { return p.read(ctx, catalog) }
+
+// read reads a whole container.
+func (p *person) read(ctx context.Context, container string) (frames []*dare.Envelope, err error) {
 	for {
 		payload, err := mesh.EncodeRequest(mesh.TagDownload, &mesh.DownloadRequest{
 			RequestUser: mesh.RequestUser{Request: mesh.Request{ID: newID()}, Account: p.address},
-			Select:      []mesh.ConstraintsSelect{{Container: catalog, IndexMin: mesh.Int(int64(len(frames)))}},
+			Select:      []mesh.ConstraintsSelect{{Container: container, IndexMin: mesh.Int(int64(len(frames)))}},
 		})
 		if err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -24,6 +25,7 @@ type Process struct {
 	Config string
 
 	binaries Binaries
+	program  string // empty: meshd
 	args     []string
 
 	mu    sync.Mutex
@@ -42,7 +44,7 @@ func (p *Process) Start(t testing.TB) {
 	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	cmd := p.binaries.Command("meshd", p.args...)
+	cmd := p.binaries.Command(cmp.Or(p.program, "meshd"), p.args...)
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -74,7 +76,7 @@ func ParseSite(text []byte) (*Site, error) {
 	s := &Site{version: hex.EncodeToString(sum[:6])}
 	d := yaml.NewDecoder(strings.NewReader(string(text)))
 	d.KnownFields(true)
-	if err := d.Decode(&s.file); err != nil && len(strings.TrimSpace(string(text))) > 0 {
+	if err := d.Decode(&s.file); err != nil && !errors.Is(err, io.EOF) { // nothing, or comments only: refuses nothing
 		return nil, fmt.Errorf("site policy: %w", err)
 	}
 	for _, list := range [][]string{s.file.Deny.Services, s.file.Allow.Services, s.file.Trusted, s.file.Deny.Senders} {

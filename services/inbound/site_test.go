@@ -84,6 +84,9 @@ func TestSiteWatch(t *testing.T) {
 			t.Error("the new policy does not count")
 		}
 	})
+	if s := parse(t, "# nothing\n"); len(s.rules) > 0 {
+		t.Error("a comment is a rule")
+	}
 	if _, err := OpenSite(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("a missing file is no policy")
 	}
