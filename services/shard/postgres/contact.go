@@ -8,19 +8,22 @@ import (
 )
 
 // standingSQL reads in one snapshot what a recipient ($2) says of a sender with address $3 and profile $4, and the newest frame of
-// mmm_Local with EnvelopeID $5.
+// mmm_Local with EnvelopeID $5. OFFSET 0: each lookup is by its whole key.
 const standingSQL = `SELECT p.state, a.state, a.redirect, k.n, k.rights, k.pinned, coalesce(i.frames, 0), f.idx, ` + frameColumns + `, NULL::bytea
 	FROM partition p
 	LEFT JOIN account a ON a.partition = p.partition AND a.address = $2
-	LEFT JOIN container i ON i.partition = a.partition AND i.account = a.account AND i.name = 'mmm_Inbound'
+	LEFT JOIN LATERAL (SELECT c.frames FROM container c
+		WHERE c.partition = a.partition AND c.account = a.account AND c.name = 'mmm_Inbound' OFFSET 0) i ON true
 	LEFT JOIN LATERAL (SELECT count(*) AS n, coalesce(bit_or(m.rights), 0) AS rights, coalesce(min(m.pinned), '') AS pinned FROM (
 		SELECT c.rights, CASE WHEN c.profile_udf NOT IN ('', $4) THEN c.profile_udf END AS pinned FROM contact_address x
-			JOIN contact c ON c.partition = x.partition AND c.account = x.account AND c.unique_id = x.unique_id
+			CROSS JOIN LATERAL (SELECT c.rights, c.profile_udf FROM contact c
+				WHERE c.partition = x.partition AND c.account = x.account AND c.unique_id = x.unique_id OFFSET 0) c
 			WHERE x.partition = a.partition AND x.account = a.account AND x.address = $3
 		UNION ALL
 		SELECT c.rights, NULL FROM contact c
 			WHERE c.partition = a.partition AND c.account = a.account AND c.profile_udf = $4 AND c.profile_udf <> '') m) k ON true
-	LEFT JOIN container l ON l.partition = a.partition AND l.account = a.account AND l.name = 'mmm_Local'
+	LEFT JOIN LATERAL (SELECT c.partition, c.account, c.container FROM container c
+		WHERE c.partition = a.partition AND c.account = a.account AND c.name = 'mmm_Local' OFFSET 0) l ON true
 	LEFT JOIN LATERAL (SELECT * FROM frame f
 		WHERE f.partition = l.partition AND f.account = l.account AND f.container = l.container AND f.event = 0
 		AND f.envelope_id = $5 AND f.envelope_id <> '' ORDER BY f.idx DESC LIMIT 1) f ON true

@@ -42,17 +42,16 @@ func (s *Store) Deliver(ctx context.Context, a shard.Arrival) (shard.Result, err
 	return results[0], nil
 }
 
-// verdictsSQL is of one message. $3 comes from anybody: a name of nothing finds nothing.
-const verdictsSQL = `SELECT d.sender_address, d.sender_udf, d.message_type, d.idx, d.accepted, d.code, d.rule, d.policy, d.inputs, d.at
-	FROM account a JOIN delivery d ON d.partition = a.partition AND d.account = a.account
-	WHERE a.partition = $1 AND a.address = $2 AND d.envelope_id = $3 ORDER BY d.at DESC, d.sender_udf`
+const verdictsSQL = `SELECT d.sender_address, d.sender_udf, d.message_type, d.idx, d.accepted, d.code, d.rule, d.policy, d.inputs, d.at FROM delivery d
+	WHERE d.partition = $1 AND d.account = (SELECT a.account FROM account a WHERE a.partition = $1 AND a.address = $2) AND d.envelope_id = $3
+	ORDER BY d.at DESC, d.sender_udf`
 
 // Verdicts returns recorded verdicts (shard.Store).
 func (s *Store) Verdicts(ctx context.Context, partition uint16, address, envelopeID string) ([]shard.VerdictRecord, error) {
 	return gather(ctx, s, "shard.Verdicts", partition, func(row pgx.CollectableRow) (v shard.VerdictRecord, err error) {
 		var code int32
 		err = row.Scan(&v.SenderAddress, &v.SenderUDF, &v.MessageType, &v.Index, &v.Verdict.Accepted, &code, &v.Verdict.Rule, &v.Verdict.Policy, &v.Inputs, &v.At)
-		v.Verdict.Code, v.At = uint16(code), v.At.UTC()
+		v.Verdict.Code, v.At = uint16(code), second(v.At)
 		return v, err
 	}, verdictsSQL, int16(partition), text(address), text(envelopeID))
 }

@@ -292,23 +292,8 @@ func testFence(t *testing.T, newAccount func(testing.TB, *Store)) {
 
 // One statement per writing verb, one batch per reading verb: one round trip each, after the first, which prepares it.
 func TestRoundTrips(t *testing.T) {
-	config, err := pgxpool.ParseConfig(server.Database(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	trips := new(trips)
-	dial := config.ConnConfig.DialFunc
-	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		return &counted{conn, trips}, err
-	}
-	config.MaxConns = 1
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
-	s := &Store{pool: pool}
+	s, trips := counting(t)
+	pool := s.pool
 	account(t, s)
 	one := trips.of(func() {
 		if _, err := pool.Exec(t.Context(), `SELECT $1::text`, ""); err != nil {
@@ -348,6 +333,28 @@ func TestRoundTrips(t *testing.T) {
 	if one != 2 {
 		t.Errorf("a statement with its preparation: %d round trips, the count is wrong", one)
 	}
+}
+
+// counting is a store of one connection whose trips are counted.
+func counting(t *testing.T) (*Store, *trips) {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(server.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trips := new(trips)
+	dial := config.ConnConfig.DialFunc
+	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		return &counted{conn, trips}, err
+	}
+	config.MaxConns = 1
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return &Store{pool: pool}, trips
 }
 
 // trips counts how often this side spoke after it had listened.

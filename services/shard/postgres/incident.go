@@ -31,9 +31,10 @@ func (s *Store) Report(ctx context.Context, partition uint16, incident shard.Ent
 	return outcome[0], nil
 }
 
-const incidentsSQL = `SELECT f.idx, ` + frameColumns + `, f.payload FROM container c
-	JOIN frame f ON f.partition = c.partition AND f.account = c.account AND f.container = c.container
-	WHERE c.partition = $1 AND c.account = 0 AND c.name = 'mmms_Incident' AND f.idx >= $2 ORDER BY f.idx LIMIT $3`
+const incidentsSQL = `SELECT f.idx, ` + frameColumns + `, f.payload FROM frame f
+	WHERE f.partition = $1 AND f.account = 0 AND f.idx >= $2
+	AND f.container = (SELECT c.container FROM container c WHERE c.partition = $1 AND c.account = 0 AND c.name = 'mmms_Incident')
+	ORDER BY f.idx LIMIT $3`
 
 // Incidents returns frames of mmms_Incident (shard.Store).
 func (s *Store) Incidents(ctx context.Context, partition uint16, first int64, limit int) ([]shard.Frame, error) {

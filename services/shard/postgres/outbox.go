@@ -21,14 +21,7 @@ const outgoingColumns = `f.id, f.partition, f.address, f.profile_udf, f.frame, f
 const (
 	claimSQL = `SELECT ` + outgoingColumns + ` FROM mesh_claim($1, $2) f`
 
-	// The frames first: the planner, who knows accounts on average only, would otherwise go through all rows of one.
-	outboxOfSQL = `SELECT ` + outgoingColumns + ` FROM outgoing f WHERE f.partition = $1 AND f.address = $2 AND f.frame = ANY (ARRAY(
-		SELECT m.idx FROM account a
-		JOIN container c ON c.partition = a.partition AND c.account = a.account AND c.name = 'mmm_Outbound'
-		JOIN frame m ON m.partition = c.partition AND m.account = c.account AND m.container = c.container AND m.event = 0
-		WHERE a.partition = $1 AND a.address = $2 AND m.envelope_id = $3 AND m.envelope_id <> '')) ORDER BY f.frame, f.recipient`
-
-	outboxSQL = `SELECT ` + outgoingColumns + ` FROM outgoing f WHERE f.partition = $1 AND f.address = $2 AND f.id = ANY ($3) ORDER BY f.frame, f.recipient`
+	outboxSQL = `SELECT ` + outgoingColumns + ` FROM mesh_outbox($1, $2, $3, $4) f ORDER BY f.frame, f.created, f.recipient`
 )
 
 func scanOutgoing(row pgx.CollectableRow) (o shard.OutboxRow, err error) {
@@ -42,12 +35,15 @@ func scanOutgoing(row pgx.CollectableRow) (o shard.OutboxRow, err error) {
 		return o, err
 	}
 	o.ID, o.Partition, o.State, o.Attempts, o.Verdict.Code = id.Bytes, uint16(partition), shard.OutboxState(state), int(attempts), uint16(code)
-	o.Frame, o.Created, o.NextAttempt = f.frame(), o.Created.UTC(), o.NextAttempt.UTC()
+	o.Frame, o.Created, o.NextAttempt = f.frame(), second(o.Created), second(o.NextAttempt)
 	if at != nil {
-		o.VerdictAt = at.UTC()
+		o.VerdictAt = second(*at)
 	}
 	return o, nil
 }
+
+// second is a time as it is told: in whole seconds. Rows have it finer, for their order.
+func second(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
 // Claim takes due rows (shard.Store).
 func (s *Store) Claim(ctx context.Context, limit int, lease time.Duration) ([]shard.OutboxRow, error) {
@@ -62,15 +58,11 @@ func (s *Store) Claim(ctx context.Context, limit int, lease time.Duration) ([]sh
 
 // Outbox returns rows of an account (shard.Store).
 func (s *Store) Outbox(ctx context.Context, q shard.OutboxQuery) ([]shard.OutboxRow, error) {
-	statement, last := outboxOfSQL, any(text(q.EnvelopeID))
-	if len(q.IDs) > 0 {
-		ids := make(uuids, len(q.IDs))
-		for i, id := range q.IDs {
-			ids[i] = pgtype.UUID{Bytes: id, Valid: true}
-		}
-		statement, last = outboxSQL, ids
+	var ids uuids // nil is NULL: by EnvelopeID
+	for _, id := range q.IDs {
+		ids = append(ids, pgtype.UUID{Bytes: id, Valid: true})
 	}
-	return gather(ctx, s, "shard.Outbox", q.Partition, scanOutgoing, statement, int16(q.Partition), text(q.Account), last)
+	return gather(ctx, s, "shard.Outbox", q.Partition, scanOutgoing, outboxSQL, int16(q.Partition), text(q.Account), text(q.EnvelopeID), ids)
 }
 
 // uuids are an array that pgx writes without reflection.
@@ -140,7 +132,7 @@ func settleList(partition uint16, address string, list []shard.Settlement) []any
 	for i := range list {
 		t := &list[i]
 		v := &t.Verdict
-		ids, states, next = append(ids, pgtype.UUID{Bytes: t.ID, Valid: true}), append(states, int16(t.State)), append(next, t.NextAttempt.UTC())
+		ids, states, next = append(ids, pgtype.UUID{Bytes: t.ID, Valid: true}), append(states, int16(t.State)), append(next, second(t.NextAttempt.Add(time.Second-1)))
 		accepted, codes = append(accepted, v.Accepted), append(codes, int32(v.Code))
 		rules, policies = append(rules, v.Rule), append(policies, v.Policy)
 		events, failures = append(events, number(t.Event)), append(failures, number(t.Failure))

@@ -371,16 +371,16 @@ CREATE FUNCTION mesh_contact(p_partition smallint, p_account bigint, p_unique te
 	p_udf text, p_rights integer, p_addresses text[]) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
+	DELETE FROM contact_address x WHERE x.partition = p_partition AND x.account = p_account AND x.unique_id = p_unique
+		AND x.address = ANY ((SELECT c.addresses FROM contact c WHERE c.partition = p_partition AND c.account = p_account AND c.unique_id = p_unique)::text[]);
 	IF p_event = 3 OR NOT p_read THEN
-		DELETE FROM contact_address x WHERE x.partition = p_partition AND x.account = p_account AND x.unique_id = p_unique;
 		DELETE FROM contact c WHERE c.partition = p_partition AND c.account = p_account AND c.unique_id = p_unique;
 		RETURN;
 	END IF;
-	DELETE FROM contact_address x WHERE x.partition = p_partition AND x.account = p_account AND x.unique_id = p_unique AND x.address <> ALL (p_addresses);
 	INSERT INTO contact_address (partition, account, address, unique_id)
 		SELECT p_partition, p_account, address, p_unique FROM unnest(p_addresses) address WHERE address <> '' ON CONFLICT DO NOTHING;
-	INSERT INTO contact (partition, account, unique_id, profile_udf, rights) VALUES (p_partition, p_account, p_unique, p_udf, p_rights)
-		ON CONFLICT (partition, account, unique_id) DO UPDATE SET profile_udf = excluded.profile_udf, rights = excluded.rights;
+	INSERT INTO contact (partition, account, unique_id, profile_udf, rights, addresses) VALUES (p_partition, p_account, p_unique, p_udf, p_rights, p_addresses)
+		ON CONFLICT (partition, account, unique_id) DO UPDATE SET profile_udf = excluded.profile_udf, rights = excluded.rights, addresses = excluded.addresses;
 END $$;
 -- +goose StatementEnd
 

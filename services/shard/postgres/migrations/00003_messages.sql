@@ -49,6 +49,7 @@ DECLARE
 	v_base integer := 0; -- recipients of the messages before
 	v_fault integer;
 	v_index bigint;
+	v_outbound smallint;
 BEGIN
 	v_in := mesh_enter(p_partition, p_address, p_profile, p_epoch, p_kid, false);
 	o_fault := v_in.o_fault;
@@ -69,6 +70,7 @@ BEGIN
 	ELSIF v_fates IS NULL THEN
 		v_fates := '{}';
 		v_now := clock_timestamp();
+		SELECT c.container INTO v_outbound FROM container c WHERE c.partition = p_partition AND c.account = v_in.o_account AND c.name = 'mmm_Outbound';
 		FOR m IN 1 .. cardinality(m_fault) LOOP
 			v_fault := m_fault[m];
 			IF v_fault = 0 AND NOT EXISTS (SELECT FROM device_sign k
@@ -77,9 +79,8 @@ BEGIN
 				v_fault := 13;
 			END IF;
 			IF v_fault = 0 AND m_envelope[m] <> '' THEN
-				SELECT CASE WHEN bool_and(f.payload_digest <> m_digest[m]) THEN 13 ELSE 0 END INTO v_fault FROM container c
-					JOIN frame f ON f.partition = c.partition AND f.account = c.account AND f.container = c.container AND f.event = 0
-					WHERE c.partition = p_partition AND c.account = v_in.o_account AND c.name = 'mmm_Outbound' AND f.envelope_id = m_envelope[m];
+				SELECT CASE WHEN bool_and(f.payload_digest <> m_digest[m]) THEN 13 ELSE 0 END INTO v_fault FROM frame f
+					WHERE f.partition = p_partition AND f.account = v_in.o_account AND f.container = v_outbound AND f.event = 0 AND f.envelope_id = m_envelope[m];
 			END IF;
 			IF v_fault = 0 AND 0 = ANY (r_fault[v_base + 1 : v_base + m_count[m]]) THEN
 				v_indices := mesh_spool(p_partition, v_in.o_account, 'mmm_Outbound', ARRAY[m],
@@ -88,7 +89,7 @@ BEGIN
 				INSERT INTO outbox (partition, account, id, frame, recipient, domain, waiter, state, created, next_attempt)
 					SELECT p_partition, v_in.o_account, gen_random_uuid(), v_index, r_address[r], r_domain[r], p_waiter, 1, v_now, v_now
 					FROM generate_series(v_base + 1, v_base + m_count[m]) r WHERE r_fault[r] = 0
-					ON CONFLICT (partition, account, frame, recipient) DO NOTHING;
+					ON CONFLICT ((partition + 0), (account + 0), frame, recipient) DO NOTHING;
 			END IF;
 			FOR r IN v_base + 1 .. v_base + m_count[m] LOOP
 				v_fates[r] := CASE WHEN v_fault <> 0 THEN -1 - v_fault WHEN r_fault[r] <> 0 THEN -1 - r_fault[r] ELSE v_index END;
@@ -115,28 +116,32 @@ BEGIN
 		o_id := NULL;
 		IF i <= v_base AND o_fate >= 0 THEN
 			SELECT o.id, o.state > 2, o.accepted, o.code, o.rule, o.policy INTO o_id, o_settled, o_accepted, o_code, o_rule, o_policy
-				FROM outbox o WHERE o.partition = p_partition AND o.account = v_in.o_account AND o.frame = o_fate AND o.recipient = r_address[i];
+				FROM outbox o WHERE o.partition + 0 = p_partition AND o.account + 0 = v_in.o_account AND o.frame = o_fate AND o.recipient = r_address[i];
 		END IF;
 		RETURN NEXT;
 	END LOOP;
 END $$;
 -- +goose StatementEnd
 
--- What the relay, and who asks after a message, see of an outbox row.
+-- What the relay, and who asks after a message, see of an outbox row. OFFSET 0: each lookup is by its whole key, which a planner who
+-- thinks the tables are small would not take care of.
 CREATE VIEW outgoing AS
 	SELECT o.partition, o.account, o.id, o.frame, a.address, a.profile_udf, f.unique_id, f.message_type,
 		o.recipient, o.domain, o.state, o.attempts, o.waiter, o.created, o.next_attempt, o.accepted, o.code, o.rule, o.policy, o.verdict_at,
 		f.header, f.trailer, f.payload_digest, f.digest_written, f.tree_digest, f.received, f.own, f.payload_len, f.envelope_id, f.payload
 	FROM outbox o
-	JOIN account a ON a.partition = o.partition AND a.account = o.account
-	JOIN container c ON c.partition = o.partition AND c.account = o.account AND c.name = 'mmm_Outbound'
-	JOIN frame f ON f.partition = c.partition AND f.account = c.account AND f.container = c.container AND f.idx = o.frame AND f.event = 0;
+	CROSS JOIN LATERAL (SELECT a.address, a.profile_udf FROM account a WHERE a.partition = o.partition AND a.account = o.account OFFSET 0) a
+	CROSS JOIN LATERAL (SELECT c.container FROM container c
+		WHERE c.partition = o.partition AND c.account = o.account AND c.name = 'mmm_Outbound' OFFSET 0) c
+	CROSS JOIN LATERAL (SELECT * FROM frame f
+		WHERE f.partition = o.partition AND f.account = o.account AND f.container = c.container AND f.idx = o.frame OFFSET 0) f;
 
 -- +goose StatementBegin
 -- mesh_claim takes due rows for a relay. Rows first, then the fences of their partitions, neither waited for; then, in a statement whose
 -- snapshot is later than the locks, those of partitions that are open. Rows of one that is being frozen are locked and let go.
+-- The rows are read in the order of their index until there are enough, however many are due.
 CREATE FUNCTION mesh_claim(p_limit integer, p_lease double precision) RETURNS SETOF outgoing
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
 	v_now constant timestamptz := clock_timestamp();
 	v_partitions smallint[];
@@ -144,22 +149,46 @@ DECLARE
 	v_ids uuid[];
 	v_fenced smallint[];
 BEGIN
-	SELECT array_agg(x.partition ORDER BY x.next_attempt), array_agg(x.account ORDER BY x.next_attempt), array_agg(x.id ORDER BY x.next_attempt)
-		INTO v_partitions, v_accounts, v_ids FROM (
-			SELECT o.partition, o.account, o.id, o.next_attempt FROM outbox o
-			WHERE o.state < 3 AND o.next_attempt <= v_now AND (SELECT p.state FROM partition p WHERE p.partition = o.partition) = 1
-			ORDER BY o.next_attempt LIMIT p_limit FOR UPDATE OF o SKIP LOCKED) x;
+	SELECT array_agg(x.partition), array_agg(x.account), array_agg(x.id) INTO v_partitions, v_accounts, v_ids FROM (
+		SELECT o.partition, o.account, o.id FROM outbox o
+		WHERE o.state < 3 AND o.next_attempt <= v_now AND (SELECT p.state FROM partition p WHERE p.partition = o.partition) = 1
+		ORDER BY o.next_attempt LIMIT p_limit FOR UPDATE OF o SKIP LOCKED) x;
 	IF v_ids IS NULL THEN
 		RETURN;
 	END IF;
 	v_fenced := ARRAY(SELECT p.partition FROM (SELECT DISTINCT unnest(v_partitions)) p(partition) WHERE pg_try_advisory_xact_lock_shared(p.partition::bigint));
 	FOR i IN 1 .. cardinality(v_ids) LOOP
 		CONTINUE WHEN v_partitions[i] <> ALL (v_fenced);
-		UPDATE outbox o SET state = 2, next_attempt = v_now + make_interval(secs => p_lease) FROM partition p
-			WHERE o.partition = v_partitions[i] AND o.account = v_accounts[i] AND o.id = v_ids[i] AND p.partition = v_partitions[i] AND p.state = 1;
+		UPDATE outbox o SET state = 2, next_attempt = v_now + make_interval(secs => p_lease)
+			WHERE o.partition = v_partitions[i] AND o.account = v_accounts[i] AND o.id = v_ids[i]
+			AND (SELECT p.state FROM partition p WHERE p.partition = v_partitions[i]) = 1;
 		IF FOUND THEN
 			RETURN QUERY SELECT g.* FROM outgoing g WHERE g.partition = v_partitions[i] AND g.account = v_accounts[i] AND g.id = v_ids[i];
 		END IF;
+	END LOOP;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+-- mesh_outbox finds rows of an account: those of the messages with an EnvelopeID, or those named. STABLE: one snapshot, the caller's.
+CREATE FUNCTION mesh_outbox(p_partition smallint, p_address text, p_envelope text, p_ids uuid[]) RETURNS SETOF outgoing
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+	v_account bigint;
+	v_container smallint;
+	v_ids uuid[] := p_ids;
+	v_id uuid;
+BEGIN
+	SELECT a.account INTO v_account FROM account a WHERE a.partition = p_partition AND a.address = p_address;
+	IF v_ids IS NULL THEN
+		SELECT c.container INTO v_container FROM container c WHERE c.partition = p_partition AND c.account = v_account AND c.name = 'mmm_Outbound';
+		SELECT array_agg(o.id) INTO v_ids FROM frame f
+			CROSS JOIN LATERAL (SELECT o.id FROM outbox o WHERE o.partition + 0 = p_partition AND o.account + 0 = v_account AND o.frame = f.idx OFFSET 0) o
+			WHERE f.partition = p_partition AND f.account = v_account AND f.container = v_container AND f.event = 0
+			AND f.envelope_id = p_envelope AND f.envelope_id <> '';
+	END IF;
+	FOREACH v_id IN ARRAY coalesce(v_ids, '{}') LOOP
+		RETURN QUERY SELECT g.* FROM outgoing g WHERE g.partition = p_partition AND g.account = v_account AND g.id = v_id;
 	END LOOP;
 END $$;
 -- +goose StatementEnd
@@ -323,9 +352,9 @@ BEGIN
 		RETURN;
 	END IF;
 	IF e_envelope <> '' THEN
-		SELECT f.idx INTO v_index FROM container c
-			JOIN frame f ON f.partition = c.partition AND f.account = c.account AND f.container = c.container AND f.event = 0
-			WHERE c.partition = p_partition AND c.account = 0 AND c.name = 'mmms_Incident' AND f.envelope_id = e_envelope ORDER BY f.idx LIMIT 1;
+		SELECT min(f.idx) INTO v_index FROM frame f
+			WHERE f.partition = p_partition AND f.account = 0 AND f.event = 0 AND f.envelope_id = e_envelope
+			AND f.container = (SELECT c.container FROM container c WHERE c.partition = p_partition AND c.account = 0 AND c.name = 'mmms_Incident');
 	END IF;
 	IF v_index IS NULL THEN
 		o_outcome := mesh_append(p_partition, 0, 'mmms_Incident', 2::smallint, NULL, NULL, false, ARRAY[e_envelope], ARRAY[e_unique], '{0}',
