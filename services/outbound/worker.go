@@ -34,6 +34,8 @@ const (
 	workingTime = 10 * time.Second
 	// againTime is when the queue brings a letter again that could not be settled, first.
 	againTime = 2 * time.Second
+	// handBackTime: at once it could come to us again, who have only just stopped to ask for more.
+	handBackTime = 250 * time.Millisecond
 	// overflowTime puts a letter off for which there was no room, and so much again at random.
 	overflowTime = 15 * time.Second
 	// sweepTime: destinations that nobody writes to are forgotten so often.
@@ -179,7 +181,7 @@ func (w *Worker) handle(ctx context.Context, m *queue.Message) {
 	case !ok: // out of time: it comes again by itself
 		return
 	case o.settlements == nil:
-		w.said(ctx, m.Retry(0))
+		w.said(ctx, m.Retry(handBackTime))
 		return
 	}
 	if err := w.settler.settle(l.GetSenderAccount(), o.settlements); err != nil {
