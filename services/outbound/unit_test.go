@@ -6,6 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/mathmesh/meshd/pkg/client"
 	"github.com/mathmesh/meshd/pkg/mesh"
 	eventpb "github.com/mathmesh/meshd/proto/mesh/event/v1"
 	shardpb "github.com/mathmesh/meshd/proto/mesh/shard/v1"
@@ -217,4 +218,26 @@ func FuzzOutcomes(f *testing.F) {
 			t.Error("more were delivered than accepted")
 		}
 	})
+}
+
+// AUTH §3.5: anybody may have written a hint. It fails nothing, whatever it says; the same code sealed does.
+func TestHint(t *testing.T) {
+	now := time.Now()
+	list := []*letter{must(read(delivery("bob@there.example"), now))}
+	for _, k := range []mesh.Kind{mesh.MessageInvalid, mesh.UnknownAccount, mesh.ServiceBlockedService, mesh.Unaccredited} {
+		for _, hint := range []bool{true, false} {
+			a := &answer{err: &client.ServiceError{Code: k.Code(), Kind: k, Hint: hint}, reached: !hint}
+			got := a.outcomes(list, now, now)[0].settlements[0].GetState()
+			if failed := got == shardpb.Settlement_STATE_FAILED; failed == hint {
+				t.Errorf("%s, hint %v: %s", k, hint, got)
+			}
+		}
+	}
+	// A refusal of Hello is not one of the message, but when it says that we are not wanted.
+	for k, want := range map[mesh.Kind]bool{mesh.NotAuthenticated: false, mesh.BadRequest: false, mesh.ServiceBlockedService: true, mesh.Unaccredited: true} {
+		a := &answer{err: &client.ServiceError{Code: k.Code(), Kind: k}}
+		if got := a.outcomes(list, now, now)[0].settlements[0].GetState(); (got == shardpb.Settlement_STATE_FAILED) != want {
+			t.Errorf("%s instead of a ticket: %s", k, got)
+		}
+	}
 }
