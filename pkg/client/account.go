@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -68,9 +69,14 @@ type serviceFile struct {
 	ProfileHost    *dare.Envelope `json:"ProfileHost"`
 
 	Constraints *mesh.ConstraintsData `json:"Constraints,omitempty"` // of Uploads, as Hello gave them
+
+	EarlierHosts []*dare.Envelope `json:"EarlierHosts,omitempty"` // newest first: who signed what lies in the spools
 }
 
 const accountFileVersion = 1
+
+// maxEarlierHosts bounds EarlierHosts: ten years of hosts whose keys change every half year.
+const maxEarlierHosts = 20
 
 // Account is an account on this machine. It holds the account's lock until Close. Not for concurrent use.
 type Account struct {
@@ -345,8 +351,16 @@ func (a *Account) newSession(ctx context.Context) (*session, error) {
 
 // pin keeps who the service is.
 func (a *Account) pin(s *service) error {
+	before := a.file.Service
 	a.file.Service = &serviceFile{
 		UDF: s.udf, ProfileService: s.profile, ProfileHost: s.host, Constraints: s.hello.ConstraintsUpdate,
+	}
+	if before != nil {
+		a.file.Service.EarlierHosts = before.EarlierHosts
+		if !bytes.Equal(before.ProfileHost.Payload, s.host.Payload) {
+			hosts := append([]*dare.Envelope{before.ProfileHost}, before.EarlierHosts...)
+			a.file.Service.EarlierHosts = hosts[:min(len(hosts), maxEarlierHosts)]
+		}
 	}
 	a.member.service = s.encrypt
 	return a.save()

@@ -30,7 +30,8 @@ const (
 type SyncReport struct {
 	Containers []ContainerReport // by name
 	Conflicts  []ConflictReport
-	RoundTrips int // HTTP requests, retries included
+	Posted     []Posted // what became of messages that had waited
+	RoundTrips int      // HTTP requests, retries included
 }
 
 // ContainerReport is a container after Sync.
@@ -79,9 +80,14 @@ func (a *Account) Sync(ctx context.Context, p Progress) (*SyncReport, error) {
 	}
 	r := &run{a: a, session: s, progress: p, reports: map[string]*ContainerReport{}, rejected: map[string]bool{}}
 	before := s.transport.roundTrips()
-	err = r.sync(ctx)
+	var posted []Posted
+	err = a.flush(ctx, func(_ int64, p []Posted) { posted = append(posted, p...) })
+	var refusal *ServiceError
+	if err == nil || errors.As(err, &refusal) { // a message that is refused stops nothing else
+		err = errors.Join(err, r.sync(ctx))
+	}
 	report, listed := r.report()
-	report.RoundTrips = s.transport.roundTrips() - before
+	report.Posted, report.RoundTrips = posted, s.transport.roundTrips()-before
 	return report, errors.Join(append(r.faults, err, listed, a.remember())...)
 }
 

@@ -21,6 +21,7 @@ const (
 	TagRequestTask           = "RequestTask"
 	TagMessageText           = "MessageText"
 	TagMessageClaim          = "MessageClaim"
+	TagMessageReport         = "MessageReport" // extension
 )
 
 // Message is the base of messages.
@@ -64,6 +65,7 @@ type MessagePIN struct {
 	Automatic *bool      `json:"Automatic,omitempty"`
 	SaltedPIN string     `json:"SaltedPIN,omitempty"`
 	Action    string     `json:"Action,omitempty"` // Device, Contact
+	Rights    []string   `json:"Rights,omitempty"` // extension: Action Contact, what who proves the PIN is granted
 }
 
 // RequestConnection asks to connect a device to an account.
@@ -150,4 +152,11 @@ type MessageClaim struct {
 	ServiceAuthenticate string     `json:"ServiceAuthenticate,omitempty"`
 	DeviceAuthenticate  string     `json:"DeviceAuthenticate,omitempty"`
 	Expires             *jbcd.Time `json:"Expires,omitempty"`
+}
+
+// MessageReport reports a message to abuse@ its sender's domain (extension).
+type MessageReport struct {
+	Message
+	Reported *dare.Envelope `json:"Reported,omitempty"` // as it was received; without payload when it would not fit
+	Text     string         `json:"Text,omitempty"`
 }
