@@ -155,7 +155,8 @@ func (a *app) accountSync() *cobra.Command {
 	return &cobra.Command{
 		Use: "sync", Short: "Bring the replica up to date and send what waits here", Args: exactly(0),
 		Long: `Downloads what is new, checks every digest and signature, sends local changes. A change that met another of the same
-entry is a conflict: one version is in the catalog, the other in a file that is named, and the exit code is 5.`,
+entry is a conflict: one version is in the catalog, the other in a file that is named, and the exit code is 5.
+Messages that waited go out, and who has answered a contact request of yours becomes a contact.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.network(); err != nil {
 				return err
@@ -165,7 +166,9 @@ entry is a conflict: one version is in the catalog, the other in a file that is 
 				return err
 			}
 			defer account.Close()
-			report, err := account.Sync(cmd.Context(), a.progress())
+			_, introduced, report, err := account.Receive(cmd.Context(), a.progress())
+			a.remarkIntroduced(introduced)
+			a.remarkPosted(report)
 			if report == nil || len(report.Containers) == 0 {
 				return err
 			}

@@ -14,8 +14,8 @@ import (
 const containerContact = "mmm_Contact"
 
 func (a *app) contactCommand() *cobra.Command {
-	return group("contact", "Contacts: add, get, list, delete, import, export",
-		a.contactAdd(), a.contactGet(), a.contactList(), a.contactDelete(), a.contactImport(), a.contactExport())
+	return group("contact", "Contacts: request, accept, reject, self, add, get, list, delete, import, export",
+		a.contactRequest(), a.contactAccept(), a.contactReject(), a.contactSelf(), a.contactAdd(), a.contactGet(), a.contactList(), a.contactDelete(), a.contactImport(), a.contactExport())
 }
 
 type contactOutput struct {
@@ -23,10 +23,14 @@ type contactOutput struct {
 	Name      string   `json:"name"`
 	Self      bool     `json:"self,omitempty"`
 	Addresses []string `json:"addresses,omitempty"`
+	Rights    []string `json:"rights,omitempty"`
 }
 
 func describe(c mesh.CatalogedContact) contactOutput {
 	out := contactOutput{ID: c.Key, Self: c.Self != nil && *c.Self}
+	for _, p := range c.Permissions {
+		out.Rights = append(out.Rights, p.Name)
+	}
 	if p, ok := formats.Person(c); ok {
 		for _, n := range p.CommonNames {
 			if out.Name == "" {
@@ -100,6 +104,9 @@ func (a *app) contactGet() *cobra.Command {
 					fmt.Fprintf(w, "id\t%s\nname\t%s\n", d.ID, d.Name)
 					for _, addr := range d.Addresses {
 						fmt.Fprintf(w, "address\t%s\n", addr)
+					}
+					if len(d.Rights) > 0 {
+						fmt.Fprintf(w, "may send\t%s\n", strings.Join(d.Rights, ", "))
 					}
 				})
 			})

@@ -45,6 +45,7 @@ func exitCode(err error) int {
 		local    *mesh.Error
 		missing  notFoundError
 		absent   *client.NotFoundError
+		stranger *client.StrangerError
 		conflict conflictError
 		proof    *client.ProofError
 		pending  *client.PendingError
@@ -56,7 +57,7 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &usage), errors.As(err, &local) && local.Kind == mesh.NameInvalid, strings.HasPrefix(err.Error(), "unknown command"):
 		return exitUsage
-	case errors.As(err, &missing), errors.As(err, &absent):
+	case errors.As(err, &missing), errors.As(err, &absent), errors.As(err, &stranger):
 		return exitNotFound
 	case errors.As(err, &conflict):
 		return exitConflict
@@ -90,6 +91,7 @@ func (a *app) explain(err error) {
 		service *client.ServiceError
 		absent  *client.NotFoundError
 		locked  *client.LockedError
+		unknown *client.StrangerError
 		local   *mesh.Error
 	)
 	switch {
@@ -102,6 +104,8 @@ func (a *app) explain(err error) {
 		fmt.Fprintf(out, "Finish the request at\n  %s\nthen run the same command again.\n", pending.URL)
 	case errors.As(err, &network):
 		fmt.Fprintln(out, "Is the network there? `mesh account hello` asks the service for its description.")
+	case errors.As(err, &unknown):
+		fmt.Fprintf(out, "`mesh contact request %s` asks for an exchange of contacts.\n", unknown.Address)
 	case errors.As(err, &absent):
 		fmt.Fprintln(out, "`mesh account create ADDRESS` makes an account, and goes on with one that is not bound yet.")
 	case errors.As(err, &local) && local.Kind == mesh.NameInvalid:

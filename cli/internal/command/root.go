@@ -68,7 +68,9 @@ machine, stored at a provider that cannot read them, and checked, digest and sig
 First steps:
   mesh account create alice@example.com
   mesh password import bitwarden.json
-  mesh password get example.com --field password`,
+  mesh password get example.com --field password
+  mesh contact request bob@example.net
+  mesh message send bob@example.net --text 'Hello'`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
@@ -92,7 +94,7 @@ First steps:
 	f.BoolVar(&a.plain, "plain", os.Getenv("NO_COLOR") != "", "no colour, no drawing")
 	f.BoolVar(&a.offline, "offline", false, "work on this machine only; changes wait for the next sync")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
-	root.AddCommand(a.accountCommand(), a.passwordCommand(), a.contactCommand(), a.bookmarkCommand(), a.aboutCommand())
+	root.AddCommand(a.accountCommand(), a.passwordCommand(), a.contactCommand(), a.bookmarkCommand(), a.messageCommand(), a.confirmCommand(), a.aboutCommand())
 	return root
 }
 
