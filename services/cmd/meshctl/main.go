@@ -1,5 +1,5 @@
 // Command meshctl is the operator's tool of a Mesh Service: databases, shard map, ticket rings, certificates, checks. It
-// reaches shards through their Admin service, with a certificate of the role meshctl, and nothing else.
+// reaches shards through their Admin service and NATS, with a certificate of the role meshctl, and nothing else.
 package main
 
 import (
@@ -36,8 +36,10 @@ Setting up, in this order:
   meshctl tickets rotate --ring ring.json            the first ticket ring, then hourly
   meshctl migrate --config shard.yaml                make or update a shard's database
   meshctl partitions init --config shard.yaml --shard-map map.yaml
+  meshctl streams conf > nats.conf                   for the NATS servers, by which the roles pass on messages
+  meshctl streams apply, meshctl streams check
 
-Looking: account where, shardmap show, partitions show, fsck.
+Looking: account where, shardmap show, partitions show, fsck, streams check.
 
 Commands that ask shards take --shard-map and --pki, or --state of a running "meshd dev".
 Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 refused, 5 conflict, 6 a check failed, 7 try later, 8 network.`,
@@ -49,7 +51,7 @@ Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 refused, 5 conflict, 6 a chec
 	root.PersistentFlags().StringVarP(&out.format, "output", "o", "table", "table or json")
 	root.AddCommand(
 		accountCommand(&out), devCommand(), fsckCommand(&out), migrateCommand(), partitionsCommand(&out), pkiCommand(),
-		shardmapCommand(&out), ticketsCommand(&out),
+		shardmapCommand(&out), streamsCommand(&out), ticketsCommand(&out),
 	)
 	return root
 }

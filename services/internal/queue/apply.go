@@ -28,7 +28,7 @@ func (c *Conn) Apply(ctx context.Context, replicas int) ([]Change, error) {
 }
 
 func (c *Conn) apply(ctx context.Context, definitions []definition) (changes []Change, err error) {
-	if err := c.wait(ctx); err != nil {
+	if err := c.Connected(ctx); err != nil {
 		return nil, err
 	}
 	for _, d := range definitions {

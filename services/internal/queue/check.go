@@ -63,7 +63,7 @@ type ServerReport struct {
 // the monitoring of every server, it stamps the streams: in production a role is not ready without. A stamp that is there stays when
 // a later check finds something: stopping everything would help nobody. The Conn is meshctl's.
 func (c *Conn) Check(ctx context.Context, o CheckOptions) (*Report, error) {
-	if err := c.wait(ctx); err != nil {
+	if err := c.Connected(ctx); err != nil {
 		return nil, err
 	}
 	r := &Report{Streams: []StreamReport{}, Servers: []ServerReport{}, Differences: []string{}}

@@ -166,8 +166,8 @@ func (c *Conn) next() <-chan struct{} {
 	return c.back
 }
 
-// wait until there is a connection.
-func (c *Conn) wait(ctx context.Context) error {
+// Connected waits for a server, until ctx ends: for who needs one to begin with, as a tool does.
+func (c *Conn) Connected(ctx context.Context) error {
 	for {
 		next := c.next()
 		if c.nc.IsConnected() {

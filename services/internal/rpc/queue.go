@@ -97,3 +97,10 @@ func (id *Identity) QueueClient() *tls.Config {
 		},
 	}
 }
+
+// PagesTLS is for pages of the deployment's own over https, such as the monitoring of NATS: servers with a certificate of our CA. It
+// shows no certificate of the role.
+func (id *Identity) PagesTLS() *tls.Config {
+	_, roots := id.current()
+	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}
+}

@@ -36,6 +36,9 @@ type Server struct{ server *server.Server }
 // Start starts a server, and returns when it answers. It needs no more than this process: no signals are taken, nothing is written to
 // the standard output. What it acknowledges is on disk. Streams are made by queue.Conn.Apply.
 func Start(ctx context.Context, o Options) (*Server, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	opts, err := options(o)
 	if err != nil {
 		return nil, fmt.Errorf("embedded: %w", err)
@@ -44,9 +47,11 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
-	if o.Log != nil {
-		s.SetLoggerV2(logger{o.Log}, false, false, false)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
+	fatal := make(chan error, 1)
+	s.SetLoggerV2(logger{o.Log, fatal}, false, false, false)
 	s.Start()
 	ready := make(chan bool, 1)
 	go func() { ready <- s.ReadyForConnections(readyTime) }()
@@ -56,6 +61,8 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 			return &Server{s}, nil
 		}
 		err = errors.New("embedded: not ready")
+	case why := <-fatal:
+		err = fmt.Errorf("embedded: %w", why)
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
@@ -69,7 +76,6 @@ func options(o Options) (*server.Options, error) {
 	}
 	opts := &server.Options{
 		NoSigs:            true,
-		NoLog:             o.Log == nil,
 		MaxPayload:        queue.MaxPayload,
 		TLS:               true,
 		TLSConfig:         o.TLS,
@@ -132,7 +138,10 @@ func (s *Server) Close() {
 }
 
 // logger gives the server's words to slog: what it does in its ordinary life is for those who debug.
-type logger struct{ log *slog.Logger }
+type logger struct {
+	log   *slog.Logger
+	fatal chan<- error // the first is enough
+}
 
 func (l logger) Noticef(format string, v ...any) { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
 func (l logger) Warnf(format string, v ...any)   { l.log.Warn("nats: " + fmt.Sprintf(format, v...)) }
@@ -141,4 +150,11 @@ func (l logger) Debugf(format string, v ...any)  { l.log.Debug("nats: " + fmt.Sp
 func (l logger) Tracef(format string, v ...any)  { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
 
 // Fatalf is called where a server of its own would end the process; ours must not.
-func (l logger) Fatalf(format string, v ...any) { l.log.Error("nats: " + fmt.Sprintf(format, v...)) }
+func (l logger) Fatalf(format string, v ...any) {
+	err := fmt.Errorf(format, v...)
+	l.log.Error("nats: cannot go on", slog.Any("err", err))
+	select {
+	case l.fatal <- err:
+	default:
+	}
+}
