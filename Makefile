@@ -54,6 +54,7 @@ bench: postgres build ## benchmarks, as ratios: pkg against plain crypto, the wh
 	$(BUILD)/meshbench compare
 
 e2e: build postgres ## the roles as separate processes, faults; then the compose stack where a Docker engine runs
+	go build -C services -ldflags '-s -w' -o $(BUILD)/ github.com/nats-io/nats-server/v2
 	MESH_E2E_BIN=$(BUILD) go test -tags e2e -timeout 15m ./services/e2e/...
 	bash deploy/readme.sh >$(BUILD)/readme.log 2>&1 || { cat $(BUILD)/readme.log; exit 1; }
 	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory e2e-compose; else echo 'no Docker engine here: the compose stack was not run'; fi
