@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,7 +106,20 @@ func (b *bench) stranger(local string) *user {
 // user makes an account with one administrator's device and says nothing of its epoch.
 func (b *bench) user(local string) *user {
 	b.Helper()
+	return b.enrol(b.stranger(local))
+}
+
+// neighbour is a user of the same partition: the store does not know the hash.
+func (b *bench) neighbour(of *user, local string) *user {
+	b.Helper()
 	u := b.stranger(local)
+	u.partition = of.partition
+	return b.enrol(u)
+}
+
+func (b *bench) enrol(u *user) *user {
+	b.Helper()
+	local, _, _ := strings.Cut(u.address, "@")
 	c := u.creation()
 	c.Updates = []shard.ContainerUpdate{{Container: containerDevice, Entries: []shard.Entry{u.deviceEntry(shard.New, "dev-"+local, u.kid, shard.AllRights)}}}
 	created, err := b.store.Create(b.ctx, c)

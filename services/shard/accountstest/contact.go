@@ -60,7 +60,7 @@ var contactCases = []testCase{
 		u.stands("a stranger", dave, "MDAVE", shard.Standing{})
 		u.stands("no pin is nobody's", dave, "", shard.Standing{})
 		u.stands("an address of no text", "a\xff\x00", "MDAVE", shard.Standing{})
-		b.user("zoe").stands("of another account", bob, "MCAROL", shard.Standing{})
+		b.neighbour(u, "zoe").stands("of another account", bob, "MCAROL", shard.Standing{})
 	}},
 	{"standing/a contact that may nothing", func(b *bench) {
 		u := b.user("alice")
@@ -174,7 +174,7 @@ var contactCases = []testCase{
 		b.same("none asked for", u.standing(bob, "MBOB").PIN, (*shard.Frame)(nil))
 		b.same("another", u.standing(bob, "MBOB", "x").PIN, (*shard.Frame)(nil))
 		b.same("no text", u.standing(bob, "MBOB", "a\xff\x00").PIN, (*shard.Frame)(nil))
-		b.same("of another account", b.user("zoe").standing(bob, "MBOB", "pin").PIN, (*shard.Frame)(nil))
+		b.same("of another account", b.neighbour(u, "zoe").standing(bob, "MBOB", "pin").PIN, (*shard.Frame)(nil))
 	}},
 	{"standing/frames of mmm_Inbound", func(b *bench) {
 		u := b.user("alice")

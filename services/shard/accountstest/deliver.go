@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -89,7 +90,7 @@ var deliverCases = []testCase{
 		u.recorded("verdict", "m", record(a, 1))
 		u.recorded("of no message", "x")
 		u.recorded("of no text", "a\xff\x00b")
-		b.user("zoe").recorded("of another recipient", "m")
+		b.neighbour(u, "zoe").recorded("of another recipient", "m")
 		b.stranger("nobody").recorded("of nobody", "m")
 		b.same("nothing in the other spools", []int64{u.all(containerOutbound).Frames, u.all(containerLocal).Frames}, []int64{1, 1})
 	}},
@@ -128,7 +129,8 @@ var deliverCases = []testCase{
 	}},
 	{"deliver/duplicates by sender and recipient", func(b *bench) {
 		// Who guesses name and text of a message to come must not keep it away.
-		alice, zoe := b.user("alice"), b.user("zoe")
+		alice := b.user("alice")
+		zoe := b.neighbour(alice, "zoe")
 		alice.arrives("of one", alice.arrival("MMALLORY", message("m")), accept(1))
 		alice.arrives("the same of another", alice.arrival("MBOB", message("m")), accept(2))
 		alice.arrives("another text of a third", alice.arrival("MCAROL", named("m", "another text")), accept(3))
@@ -178,6 +180,22 @@ var deliverCases = []testCase{
 		f := u.all(containerInbound).Entries[1]
 		b.same("no payload", []any{len(f.Payload), f.PayloadDigest}, []any{0, e.PayloadDigest})
 		u.arrives("its payload follows", u.arrival("MBOB", message("m")), accept(1))
+	}},
+	{"deliver/verdicts, newest first", func(b *bench) {
+		u := b.user("alice")
+		for i, sender := range []string{"MBOB", "MCAROL", "MBOB"} {
+			if i > 0 {
+				time.Sleep(1100 * time.Millisecond) // a store may keep whole seconds
+			}
+			u.arrives(sender, refusal(u.arrival(sender, message("m")), 17), reject(17))
+		}
+		got, err := b.store.Verdicts(b.ctx, u.partition, u.address, "m")
+		b.ok(err)
+		senders := []string{}
+		for _, r := range got {
+			senders = append(senders, r.SenderUDF)
+		}
+		b.same("a later refusal is newer", senders, []string{"MBOB", "MCAROL"})
 	}},
 	{"deliver/faults", func(b *bench) {
 		u := b.user("alice")

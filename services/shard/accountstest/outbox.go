@@ -211,7 +211,8 @@ var outboxCases = []testCase{
 		}
 	}},
 	{"settle/rows of nobody and of others", func(b *bench) {
-		alice, zoe := b.user("alice"), b.user("zoe")
+		alice := b.user("alice")
+		zoe := b.neighbour(alice, "zoe")
 		a, z := alice.sent("m", 1, bob), zoe.sent("m", 1, bob)
 		alice.settle(1, outcome(shard.OutboxID{1}, shard.Failed, "unknown"), outcome(z[0], shard.Failed, "another's"), outcome(a[0], shard.Delivered, "own"))
 		alice.frames(containerOutbound, "message m", "message event own")
@@ -249,7 +250,8 @@ var outboxCases = []testCase{
 		b.same("state", u.outbox("m")[0].State, shard.Due)
 	}},
 	{"outbox/of a message, or those named", func(b *bench) {
-		alice, zoe := b.user("alice"), b.user("zoe")
+		alice := b.user("alice")
+		zoe := b.neighbour(alice, "zoe")
 		m, n, z := alice.sent("m", 1, carol, bob), alice.sent("n", 2, dave, bob), zoe.sent("m", 1, bob)
 		alice.settle(1, outcome(m[1], shard.Failed, "b"))
 		b.same("of a message", rowIDs(alice.outbox("m")), []shard.OutboxID{m[1], m[0]})

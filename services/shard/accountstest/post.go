@@ -202,7 +202,8 @@ var postCases = []testCase{
 		u.frames(containerOutbound, "message a")
 	}},
 	{"post/refused messages", func(b *bench) {
-		u, other := b.user("alice"), b.user("bob")
+		u := b.user("alice")
+		other := b.neighbour(u, "bob")
 		u.apply("devices", accepts(2, 4), update(containerDevice, u.deviceEntry(shard.New, "d2", "k2", shard.DefaultGrant),
 			u.deviceEntry(shard.New, "gone", "gone", shard.DefaultGrant), u.deviceEntry(shard.New, "d3", "k3", shard.Bookmark)))
 		u.apply("removed, and a new key", accepts(5, 6), update(containerDevice, u.deviceEntry(shard.Delete, "gone", "", 0), u.deviceEntry(shard.Update, "d2", "k4", shard.DefaultGrant)))
@@ -269,7 +270,7 @@ var postCases = []testCase{
 		u.apply("by an upload", results(accept(3)), update(containerOutbound, message("o")))
 		u.posted("then posted", u.posting(u.letter("o", to(bob)...)), accept(3))
 		b.same("frames", u.all(containerOutbound).Frames, int64(4))
-		b.same("no sharing with another account", b.user("zoe").sent("m", 1, bob)[0] == first[0], false)
+		b.same("no sharing with another account", b.neighbour(u, "zoe").sent("m", 1, bob)[0] == first[0], false)
 	}},
 	{"post/the same request C-146", func(b *bench) {
 		u := b.user("alice")

@@ -75,11 +75,11 @@ func (s *Store) Standing(ctx context.Context, q shard.StandingQuery) (*shard.Sta
 // contacts adds up the contacts that count.
 func contacts(ctx context.Context, tx *sql.Tx, standing *shard.Standing, q *shard.StandingQuery, account int64) (err error) {
 	// Indexes are named where the planner would rather walk a primary key: all contacts of the account, the whole spool.
-	rows, err := tx.QueryContext(ctx, `SELECT c.profile_udf, c.rights, true
+	rows, err := tx.QueryContext(ctx, `SELECT c.profile_udf, c.rights
 			FROM contact_address a JOIN contact c USING (partition, account, unique_id)
 			WHERE a.partition = ?1 AND a.account = ?2 AND a.address = ?3
 		UNION ALL
-		SELECT profile_udf, rights, false FROM contact INDEXED BY contact_pin WHERE partition = ?1 AND account = ?2 AND profile_udf = ?4 AND ?4 <> ''`,
+		SELECT profile_udf, rights FROM contact INDEXED BY contact_pin WHERE partition = ?1 AND account = ?2 AND profile_udf = ?4 AND ?4 <> ''`,
 		q.Partition, account, q.SenderAddress, q.SenderUDF)
 	if err != nil {
 		return err
@@ -88,13 +88,12 @@ func contacts(ctx context.Context, tx *sql.Tx, standing *shard.Standing, q *shar
 	for rows.Next() {
 		var pin string
 		var rights shard.ContactRight
-		var byAddress bool
-		if err := rows.Scan(&pin, &rights, &byAddress); err != nil {
+		if err := rows.Scan(&pin, &rights); err != nil {
 			return err
 		}
 		standing.Contact = true
 		standing.Rights |= rights
-		if byAddress && pin != "" && pin != q.SenderUDF {
+		if pin != "" && pin != q.SenderUDF { // so it was found by its address
 			standing.PinnedUDF = pin
 		}
 	}
