@@ -340,8 +340,19 @@ func (a *Account) Receive(ctx context.Context, p Progress) (*Mailbox, []Introduc
 	if err != nil {
 		return nil, nil, report, err
 	}
-	var all []Introduced
-	var faulty error
+	all, faulty := a.takeReplies(ctx, box)
+	if len(all) == 0 {
+		return box, nil, report, faulty
+	}
+	if report, err = a.Sync(ctx, p); err != nil {
+		return nil, all, report, errors.Join(faulty, err)
+	}
+	box, err = a.Mailbox()
+	return box, all, report, errors.Join(faulty, err)
+}
+
+// takeReplies takes the contacts of the replies that a PIN of ours vouches for.
+func (a *Account) takeReplies(ctx context.Context, box *Mailbox) (all []Introduced, faulty error) {
 	for _, m := range box.In(mesh.SpoolInbound, false) {
 		reply, ok := m.Mail.(*mesh.ReplyContact)
 		if !ok || !m.Status.Open || m.Own {
@@ -369,14 +380,7 @@ func (a *Account) Receive(ctx context.Context, p Progress) (*Mailbox, []Introduc
 		pin.Status.Open = false
 		all = append(all, *one)
 	}
-	if len(all) == 0 {
-		return box, nil, report, faulty
-	}
-	if report, err = a.Sync(ctx, p); err != nil {
-		return nil, all, report, errors.Join(faulty, err)
-	}
-	box, err = a.Mailbox()
-	return box, all, report, errors.Join(faulty, err)
+	return all, faulty
 }
 
 // errNotAsked: a reply that the owner decides about.
