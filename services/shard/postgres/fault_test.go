@@ -198,6 +198,7 @@ func TestOne(t *testing.T) {
 		"of a device": {``, func(a *shard.Application) {
 			a.Updates[0].Container, a.Updates[0].Entries[0].UniqueID = "mmm_Device", "second"
 		}, 0, accepted},
+		"of a contact": {``, func(a *shard.Application) { a.Updates[0].Container = "mmm_Contact" }, 0, accepted},
 	} {
 		if c.a == nil {
 			c.a = func(*shard.Application) {}

@@ -1,6 +1,6 @@
 // Package postgres is the production store of a shard: PostgreSQL 15 or later, through pgx.
 //
-// It promises what shard.Store says. Each writing verb is one call of a PL/pgSQL function (migrations/00002_functions.sql), so
+// It promises what shard.Store says. Each writing verb is one call of a PL/pgSQL function (migrations/00002 and 00003), so
 // one statement, one transaction and one round trip: nothing is left half done when this process dies. Each reading verb is
 // one round trip and one snapshot. The schema is made by Migrate, which meshctl migrate calls, never by Open.
 package postgres
