@@ -257,8 +257,10 @@ func TestCheckServers(t *testing.T) {
 		"no users":        {func(v map[string]any) { delete(v, "auth_required") }, "does not ask every client"},
 		"small payload":   {func(v map[string]any) { v["max_payload"] = 1000 }, "max_payload is 1000"},
 		"another server":  {func(v map[string]any) { v["server_id"] = "other" }, "is not among those of the monitoring"},
-		"more servers": {func(v map[string]any) { v["jetstream"].(map[string]any)["meta"] = map[string]any{"cluster_size": 3} },
-			"the cluster has 3 servers, the monitoring of 1 was given"},
+		"more servers": {
+			func(v map[string]any) { v["jetstream"].(map[string]any)["meta"] = map[string]any{"cluster_size": 3} },
+			"the cluster has 3 servers, the monitoring of 1 was given",
+		},
 	} {
 		data, err := json.Marshal(good)
 		if err != nil {

@@ -52,7 +52,7 @@ type Message struct {
 	Published time.Time // by the server's clock
 
 	conn    *Conn
-	ctx     context.Context //nolint:containedctx // of the trace: a message's methods belong to the call that handles it
+	ctx     context.Context // of the trace: a message belongs to the call that handles it
 	msg     jetstream.Msg
 	meta    *jetstream.MsgMetadata
 	outcome atomic.Pointer[string]
@@ -98,7 +98,7 @@ type worker struct {
 	stream   Stream
 	handle   func(context.Context, *Message)
 	slots    chan struct{}   // one for each message in flight
-	ctx      context.Context //nolint:containedctx // of the handlers, which end later than the loop
+	ctx      context.Context // of the handlers, which end later than the loop
 	running  sync.WaitGroup
 	consumer jetstream.Consumer // nil: to be looked up
 }
@@ -196,7 +196,7 @@ func (w *worker) one(msg jetstream.Msg) {
 		c.log.WarnContext(ctx, "queue: not a message of a stream", slog.Any("err", err))
 		return
 	}
-	m.Tries, m.Published = int(m.meta.NumDelivered), m.meta.Timestamp //nolint:gosec // a count of deliveries
+	m.Tries, m.Published = int(m.meta.NumDelivered), m.meta.Timestamp
 	span.SetAttributes(attribute.Int("mesh.tries", m.Tries))
 	switch {
 	case m.meta.NumDelivered > c.maxTries:

@@ -92,7 +92,7 @@ func (c *Conn) Waiter(ctx context.Context) (*Waiter, error) {
 	}
 	context.AfterFunc(ctx, func() {
 		if err := sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, nats.ErrBadSubscription) {
-			c.log.Debug("queue: waiter", slog.Any("err", err))
+			c.log.DebugContext(ctx, "queue: waiter", slog.Any("err", err))
 		}
 	})
 	return w, nil
