@@ -159,7 +159,7 @@ func writeYardstick(path string, statement func(partition uint16, nonce string) 
 				y.variables = append(y.variables, fmt.Sprintf("p%d=%s", i+1, literal))
 			}
 		case int16:
-			if texts[i] = strconv.Itoa(int(value)); !reflect.DeepEqual(arg, moved[i]) {
+			if texts[i] = fmt.Sprintf("'%d'", value); !reflect.DeepEqual(arg, moved[i]) {
 				texts[i] = ":client_id"
 			}
 		case []byte:
