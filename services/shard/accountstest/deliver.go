@@ -135,7 +135,9 @@ var deliverCases = []testCase{
 		alice.arrives("the same of another", alice.arrival("MBOB", message("m")), accept(2))
 		alice.arrives("another text of a third", alice.arrival("MCAROL", named("m", "another text")), accept(3))
 		alice.arrives("the same text of a fourth", alice.arrival("MDAVE", named("n", "message m")), accept(4))
-		zoe.arrives("for another", zoe.arrival("MMALLORY", message("m")), accept(1))
+		zoe.arrives("something before", zoe.arrival("MBOB", message("before")), accept(1))
+		zoe.arrives("for another", zoe.arrival("MMALLORY", message("m")), accept(2))
+		zoe.frames(containerInbound, "message before", "message m")
 		alice.frames(containerInbound, "message m", "message m", "another text", "message m")
 		b.checkTree(alice.all(containerInbound))
 		alice.recorded("three senders", "m", record(alice.arrival("MBOB", message("m")), 2),
