@@ -191,7 +191,7 @@ func (o *office) byHost(m mesh.Mail, key *keys.PrivateKey) *dare.Envelope {
 }
 
 // Covers C-116, C-126: what a provider or another sender can do to a message is found, named, kept as evidence once, and not shown.
-func TestMessageLies(t *testing.T) {
+func TestMessageLies_C126(t *testing.T) {
 	o := newOffice(t)
 	alice, bob, mallory := o.account("alice@example.com"), o.account("bob@example.com"), o.account("mallory@example.com")
 	double := o.account("bob@example.com") // another account that says it has Bob's address
@@ -405,7 +405,7 @@ func TestStatusOfMessages(t *testing.T) {
 }
 
 // Covers C-116, C-124, C-224: a message is sealed to its recipients and the own account; what became of it is told for each.
-func TestPost(t *testing.T) {
+func TestPost_C116_C124(t *testing.T) {
 	o := newOffice(t)
 	alice, bob, carol := o.account("alice@example.com"), o.account("bob@example.com"), o.account("carol@example.com")
 	o.knows(alice, bob)
@@ -516,4 +516,10 @@ func FuzzMessage(f *testing.F) {
 			t.Error("a message that nobody signed is shown")
 		}
 	})
+}
+
+// deleteReplica forgets a replica, as one who has lost it.
+func deleteReplica(a *Account, container string) error {
+	delete(a.replicas, container)
+	return os.Remove(replicaPath(replicaDir(a), container))
 }

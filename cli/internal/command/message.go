@@ -311,7 +311,7 @@ func oneLine(s string) string {
 
 // indented is a text of somebody else's under a head that is ours: no line of it begins where ours do.
 func indented(s string) string {
-	s = strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\t", "    ")
+	s = strings.NewReplacer("\r\n", "\n", "\u2028", "\n", "\u2029", "\n", "\t", "    ").Replace(s)
 	return "  | " + strings.ReplaceAll(s, "\n", "\n  | ")
 }
 
