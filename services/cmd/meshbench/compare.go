@@ -51,7 +51,7 @@ the store sends to a database of the same schema on the same server. The medians
 can be compared between machines.
 
 It then says where the processor time of an Upload goes, and what memory the processes take when nothing happens: "meshd dev", a gateway
-and a shard alone. It needs the machine for itself, ends only what it started, and takes about two and a half minutes.
+and a shard alone. It needs the machine for itself, ends only what it started, and takes about three minutes.
 
   meshbench compare
   meshbench compare --pairs 9 --duration 5s -o json`,
@@ -395,7 +395,7 @@ func (c *comparing) theirs(ctx context.Context, t transaction, clients int, p *p
 func (c *comparing) breakdown(ctx context.Context) (*breakdown, error) {
 	clients := slices.Max(c.clients)
 	c.say("profile: Upload, %d clients", clients)
-	l := load{transaction: upload, clients: clients, duration: min(2*c.duration, maxProfile), size: c.size, expect: c.rates[upload][clients]}
+	l := load{transaction: upload, clients: clients, duration: profileTime, size: c.size, expect: c.rates[upload][clients]}
 	var before, after usage
 	var taken *profile.Profile
 	errs := make([]error, 3)

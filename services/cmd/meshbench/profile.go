@@ -169,8 +169,12 @@ func shares(p *profile.Profile) (byPart map[part]float64, sockets float64, err e
 	return sums, sockets / total, nil
 }
 
-// maxProfile is as long as a profile may be: the admin listener of meshd ends it later.
-const maxProfile = 8 * time.Second
+const (
+	// maxProfile is as long as one profile may be: the admin listener of meshd refuses longer ones.
+	maxProfile = 8 * time.Second
+	// profileTime is how long compare looks: at a hundred samples a second a part of one percent then has some ten.
+	profileTime = 15 * time.Second
+)
 
 // saveProfile writes a profile for `go tool pprof`.
 func saveProfile(path string, p *profile.Profile) error {
@@ -181,11 +185,20 @@ func saveProfile(path string, p *profile.Profile) error {
 	return errors.Join(p.Write(f), f.Close())
 }
 
-// fetchProfile takes a processor profile of the process behind an admin listener.
+// fetchProfile takes a processor profile of the process behind an admin listener: one after the other and put together
+// when it is to be longer than one may be.
 func fetchProfile(ctx context.Context, admin string, d time.Duration) (*profile.Profile, error) {
-	raw, err := get(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", admin, max(1, int(d.Seconds()))))
-	if err != nil {
-		return nil, err
+	var pieces []*profile.Profile
+	for left := max(d, time.Second); left >= time.Second; left -= maxProfile {
+		raw, err := get(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", admin, int(min(left, maxProfile).Seconds())))
+		if err != nil {
+			return nil, err
+		}
+		p, err := profile.Parse(bytes.NewReader(raw))
+		if err != nil {
+			return nil, err
+		}
+		pieces = append(pieces, p)
 	}
-	return profile.Parse(bytes.NewReader(raw))
+	return profile.Merge(pieces)
 }

@@ -116,7 +116,7 @@ func (o *runOptions) run(ctx context.Context) (*result, error) {
 		before, _ = runtimeUsage(ctx, s.admin) // out of reach: then the columns stay empty
 		var wait sync.WaitGroup
 		if o.profile != "" {
-			wait.Go(func() { taken, profileErr = fetchProfile(ctx, s.admin, min(o.load.duration, maxProfile)) })
+			wait.Go(func() { taken, profileErr = fetchProfile(ctx, s.admin, min(o.load.duration, profileTime)) })
 		}
 		measure()
 		wait.Wait()
