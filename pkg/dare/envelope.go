@@ -39,6 +39,20 @@ func Parse(data []byte) (*Envelope, error) {
 	return e, nil
 }
 
+// ParseInPlace is Parse of octets that the caller gives away: the envelope is made of data's memory, its payload decoded
+// where the text of it stood. data is of no other use afterwards, whatever comes of it.
+func ParseInPlace(data []byte) (*Envelope, error) {
+	elements, err := jbcd.Array(data)
+	if err != nil {
+		return nil, err
+	}
+	e := new(Envelope)
+	if err := e.read(elements, true); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
 // MarshalJBCD writes the bare array: payload base64url unfolded, header and trailer octet by octet as they are.
 func (e *Envelope) MarshalJBCD() ([]byte, error) {
 	if len(e.Header) > MaxHeader || len(e.Trailer) > MaxHeader {
@@ -67,18 +81,25 @@ func (e *Envelope) UnmarshalJBCD(raw jbcd.Raw) error {
 	if err != nil {
 		return err
 	}
+	return e.UnmarshalElements(elements)
+}
+
+// UnmarshalElements is UnmarshalJBCD for an array that was cut already.
+func (e *Envelope) UnmarshalElements(elements []jbcd.Raw) error { return e.read(elements, false) }
+
+func (e *Envelope) read(elements []jbcd.Raw, inPlace bool) (err error) {
 	if len(elements) < 2 || len(elements) > 3 {
 		return fmt.Errorf("%w: want header, payload and perhaps a trailer", ErrMalformed)
 	}
 	var in Envelope
-	if in.Header, err = object("header", elements[0]); err != nil {
+	if in.Header, err = object("header", elements[0], inPlace); err != nil {
 		return err
 	}
-	if in.Payload, err = octets(elements[1]); err != nil {
+	if in.Payload, err = octets(elements[1], inPlace); err != nil {
 		return err
 	}
 	if len(elements) == 3 && string(elements[2]) != "null" {
-		if in.Trailer, err = object("trailer", elements[2]); err != nil {
+		if in.Trailer, err = object("trailer", elements[2], inPlace); err != nil {
 			return err
 		}
 	}
@@ -87,18 +108,21 @@ func (e *Envelope) UnmarshalJBCD(raw jbcd.Raw) error {
 }
 
 // object keeps the octets of an object from `{` to `}`.
-func object(what string, raw jbcd.Raw) ([]byte, error) {
+func object(what string, raw jbcd.Raw, inPlace bool) ([]byte, error) {
 	if raw[0] != '{' {
 		return nil, fmt.Errorf("%w: %s is not an object", ErrMalformed, what)
 	}
 	if len(raw) > MaxHeader {
 		return nil, fmt.Errorf("%w: %s over %d octets", ErrMalformed, what, MaxHeader)
 	}
+	if inPlace {
+		return raw, nil
+	}
 	return bytes.Clone(raw), nil
 }
 
 // octets decodes a base64url string.
-func octets(raw jbcd.Raw) ([]byte, error) {
+func octets(raw jbcd.Raw, inPlace bool) ([]byte, error) {
 	if raw[0] != '"' {
 		return nil, fmt.Errorf("%w: payload is not a string", ErrMalformed)
 	}
@@ -107,7 +131,11 @@ func octets(raw jbcd.Raw) ([]byte, error) {
 		err := jbcd.Unmarshal(raw, &b)
 		return b, err
 	}
-	b, ok := jbcd.DecodeBase64(raw[1 : len(raw)-1])
+	decode := jbcd.DecodeBase64
+	if inPlace {
+		decode = jbcd.DecodeBase64InPlace
+	}
+	b, ok := decode(raw[1 : len(raw)-1])
 	if !ok {
 		return nil, fmt.Errorf("%w: payload is not base64url without padding", ErrMalformed)
 	}

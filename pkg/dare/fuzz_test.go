@@ -26,11 +26,16 @@ func seeds(f *testing.F) {
 	}
 }
 
-// What is read is written so that it reads the same, and written again with the same octets.
+// What is read is written so that it reads the same, and written again with the same octets. Reading in place reads the
+// same.
 func FuzzParse(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		e, err := Parse(in)
+		own, ownErr := ParseInPlace(bytes.Clone(in))
+		if (err == nil) != (ownErr == nil) || cmp.Diff(e, own, emptyIsNil) != "" {
+			t.Fatalf("in place: %v and %v, %s", err, ownErr, cmp.Diff(e, own, emptyIsNil))
+		}
 		if err != nil {
 			return
 		}

@@ -168,6 +168,20 @@ func readOwn(s *scanner, t token, v reflect.Value) error {
 	return nil
 }
 
+func readElements(s *scanner, t token, v reflect.Value) error {
+	if t.kind != kindArray {
+		return wrongKind(s, t, "an array")
+	}
+	elements, err := s.elements()
+	if err != nil {
+		return err
+	}
+	if err := v.Addr().Interface().(ElementsUnmarshaler).UnmarshalElements(elements); err != nil {
+		return inValue(err, t.start)
+	}
+	return nil
+}
+
 func readBinary(s *scanner, t token, v reflect.Value) error {
 	if t.kind != kindString {
 		return wrongKind(s, t, "base64url")
@@ -186,21 +200,28 @@ var strict = base64.RawURLEncoding.Strict()
 // DecodeBase64 decodes base64url without padding, white space dropped (D-44); false when text is anything else,
 // also when the bits left over at the end are not zero: octets have one text.
 func DecodeBase64(text []byte) ([]byte, bool) {
-	out := make([]byte, base64.RawURLEncoding.DecodedLen(len(text)))
-	n, err := strict.Decode(out, text) // drops line ends itself
-	if err != nil && bytes.ContainsAny(text, " \t") {
+	return decodeBase64(make([]byte, base64.RawURLEncoding.DecodedLen(len(text))), text)
+}
+
+// DecodeBase64InPlace is DecodeBase64 into the memory of text, which is lost.
+func DecodeBase64InPlace(text []byte) ([]byte, bool) { return decodeBase64(text, text) }
+
+// decodeBase64: out may be text itself, since what is written never overtakes what is read.
+func decodeBase64(out, text []byte) ([]byte, bool) {
+	if bytes.IndexByte(text, ' ') >= 0 || bytes.IndexByte(text, '\t') >= 0 { // line ends are dropped by Decode itself
 		packed := make([]byte, 0, len(text))
 		for _, c := range text {
 			if c != ' ' && c != '\t' {
 				packed = append(packed, c)
 			}
 		}
-		n, err = strict.Decode(out, packed)
+		text = packed
 	}
+	n, err := strict.Decode(out, text)
 	if err != nil {
 		return nil, false
 	}
-	return out[:n], true
+	return out[:n:n], true
 }
 
 func readTime(s *scanner, t token, v reflect.Value) error {

@@ -2,10 +2,12 @@ package jbcd
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -111,6 +113,25 @@ func FuzzValid(f *testing.F) {
 			if !errors.As(err, &e) || !slices.Contains(strict, e.Reason) {
 				t.Fatalf("%q: %v", in, err)
 			}
+		}
+	})
+}
+
+// FuzzDecodeBase64: base64url is read as encoding/base64 reads it strictly, white space dropped, and in place the same.
+func FuzzDecodeBase64(f *testing.F) {
+	for _, s := range []string{"", "AA", "AB", "q0 1_\n-w\t", "A", "AA==", "+/", " ", strings.Repeat("q01_-w\r\n", 20), strings.Repeat("q0_-", 99) + "  AA"} {
+		f.Add([]byte(s))
+	}
+	space := strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "")
+	f.Fuzz(func(t *testing.T, text []byte) {
+		want, err := base64.RawURLEncoding.Strict().DecodeString(space.Replace(string(text)))
+		got, ok := DecodeBase64(text)
+		if ok != (err == nil) || ok && !bytes.Equal(got, want) {
+			t.Fatalf("%q: %x %v, want %x %v", text, got, ok, want, err)
+		}
+		own, ownOK := DecodeBase64InPlace(bytes.Clone(text))
+		if ownOK != ok || !bytes.Equal(own, got) {
+			t.Fatalf("%q in place: %x %v, want %x %v", text, own, ownOK, got, ok)
 		}
 	})
 }

@@ -35,6 +35,10 @@ type Marshaler interface{ MarshalJBCD() ([]byte, error) }
 // caller of Unmarshal: what is kept is copied.
 type Unmarshaler interface{ UnmarshalJBCD(raw Raw) error }
 
+// ElementsUnmarshaler reads its own JSON array, cut into its elements: an Unmarshaler would have to cut it once more.
+// The elements are as an Unmarshaler's raw.
+type ElementsUnmarshaler interface{ UnmarshalElements(elements []Raw) error }
+
 // Limits bound what Unmarshal accepts before it allocates.
 type Limits struct {
 	Depth   int // nesting of objects and arrays

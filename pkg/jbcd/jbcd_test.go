@@ -335,3 +335,43 @@ func TestWithoutWith(t *testing.T) {
 		}
 	}
 }
+
+// couple reads its own array by the elements.
+type couple struct{ first, second Raw }
+
+func (c *couple) UnmarshalElements(elements []Raw) error {
+	if len(elements) != 2 {
+		return errors.New("want two")
+	}
+	c.first, c.second = bytes.Clone(elements[0]), bytes.Clone(elements[1])
+	return nil
+}
+
+func (c *couple) MarshalJBCD() ([]byte, error) {
+	return append(append(append(append([]byte("["), c.first...), ','), c.second...), ']'), nil
+}
+
+func TestElements(t *testing.T) {
+	type holder struct {
+		N    int64    `json:"N"`
+		List []couple `json:"List"`
+	}
+	var h holder
+	if err := Unmarshal([]byte(`{"List":[[ {"a":[1]} , "x" ],[null,2]],"N":3}`), &h); err != nil {
+		t.Fatal(err)
+	}
+	if len(h.List) != 2 || string(h.List[0].first) != `{"a":[1]}` || string(h.List[0].second) != `"x"` || string(h.List[1].first) != "null" || h.N != 3 {
+		t.Errorf("%s", h.List)
+	}
+	for in, want := range map[string]string{
+		`{"List":[[1]]}`:                  "jbcd: List[0]: want two (in the value at offset 9)",
+		`{"List":[{"a":1}]}`:              "jbcd: List[0]: want an array, have an object (offset 9)",
+		`{"List":[[{"a":1,"a":2},3]]}`:    "jbcd: List[0]: duplicate member (offset 18)",
+		`{"List":[[1,2],[1,2}]}`:          "jbcd: List[1]: want a comma or a closing bracket (offset 19)",
+		`{"List":[[1,[[[[[[[[[2]]]]]]]]]`: "jbcd: List[0]: nested too deeply (offset 17)",
+	} {
+		if err := UnmarshalLimits([]byte(in), &h, Limits{Depth: 8, Members: 100, Octets: 1000}); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", in, err, want)
+		}
+	}
+}

@@ -24,6 +24,7 @@ var (
 	typeTime        = reflect.TypeFor[Time]()
 	typeMarshaler   = reflect.TypeFor[Marshaler]()
 	typeUnmarshaler = reflect.TypeFor[Unmarshaler]()
+	typeElements    = reflect.TypeFor[ElementsUnmarshaler]()
 )
 
 // planOf returns the plan of t.
@@ -88,7 +89,10 @@ func makePlan(t reflect.Type) *plan {
 	}
 	// What a type does by itself wins. A pointer's own methods are found on its element.
 	if t.Kind() != reflect.Pointer {
-		if reflect.PointerTo(t).Implements(typeUnmarshaler) {
+		switch {
+		case reflect.PointerTo(t).Implements(typeElements):
+			p.read, p.err = readElements, nil
+		case reflect.PointerTo(t).Implements(typeUnmarshaler):
 			p.read, p.err = readOwn, nil
 		}
 		if reflect.PointerTo(t).Implements(typeMarshaler) {

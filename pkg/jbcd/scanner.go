@@ -242,6 +242,24 @@ func (s *scanner) raw() (Raw, error) {
 	return s.rest(t)
 }
 
+// elements reads the innermost array to its end.
+func (s *scanner) elements() (elements []Raw, err error) {
+	for {
+		more, err := s.element()
+		if err != nil || !more {
+			return elements, err
+		}
+		e, err := s.raw()
+		if err != nil {
+			return nil, err
+		}
+		if elements == nil {
+			elements = make([]Raw, 0, 3) // an envelope's
+		}
+		elements = append(elements, e)
+	}
+}
+
 // rest returns the octets of the value that began with t.
 func (s *scanner) rest(t token) (Raw, error) {
 	if err := s.skip(t); err != nil {
@@ -377,7 +395,7 @@ func (s *scanner) quoted() (token, error) {
 }
 
 // shortString is where searching begins to beat looking at each octet.
-const shortString = 32
+const shortString = 8
 
 // plain counts the octets before the first quote, backslash or NUL, or all.
 func plain(b []byte) int {

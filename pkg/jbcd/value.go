@@ -85,21 +85,11 @@ func Array(raw []byte) ([]Raw, error) {
 	if t.kind != kindArray {
 		return nil, wrongKind(s, t, "an array")
 	}
-	var elements []Raw
-	for {
-		more, err := s.element()
-		if err != nil {
-			return nil, err
-		}
-		if !more {
-			return elements, s.finish()
-		}
-		e, err := s.raw()
-		if err != nil {
-			return nil, err
-		}
-		elements = append(elements, e)
+	elements, err := s.elements()
+	if err != nil {
+		return nil, err
 	}
+	return elements, s.finish()
 }
 
 // Tagged splits {"Tag": value}: an object with exactly one member (TStruct).
