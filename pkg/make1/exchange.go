@@ -37,14 +37,20 @@ type Exchange struct {
 // Kinds of errors: mesh.NotAuthenticated (shape), mesh.TicketInvalid (unknown S) with a nil Exchange, to be
 // answered by a hint; with an Exchange that seals by Refuse: mesh.RequestStale, mesh.NotAuthenticated.
 func OpenExchange(e *dare.Envelope, domain string, serverKey func(kid string) (keys.Holder, bool), now time.Time) (*Exchange, error) {
-	const op = "make1.OpenExchange"
-	kind, h, err := classify(e)
-	if err == nil && kind != KindExchange {
-		err = errors.New("not an exchange")
-	}
+	in, err := Read(e)
 	if err != nil {
-		return nil, mesh.E(op, mesh.NotAuthenticated, err)
+		return nil, err
 	}
+	return in.OpenExchange(domain, serverKey, now)
+}
+
+// OpenExchange is the function of that name for a request that was read.
+func (in *Incoming) OpenExchange(domain string, serverKey func(kid string) (keys.Holder, bool), now time.Time) (*Exchange, error) {
+	const op = "make1.OpenExchange"
+	if in.Kind != KindExchange {
+		return nil, mesh.Errorf(op, mesh.NotAuthenticated, "not an exchange")
+	}
+	e, h := in.envelope, in.header
 	r, ephem, u, err := h.exchangeRecipient(e)
 	if err != nil {
 		return nil, mesh.E(op, mesh.NotAuthenticated, err)

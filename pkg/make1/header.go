@@ -90,14 +90,31 @@ const (
 	KindTicket
 )
 
-// Classify recognises the kind by the header alone; anything malformed is an error of kind
-// mesh.NotAuthenticated. A null request may have a third element (the draft's Hello has one).
-func Classify(e *dare.Envelope) (RequestKind, error) {
-	kind, _, err := classify(e)
+// Incoming is a request of which nothing but the header was read, and that once.
+type Incoming struct {
+	Kind RequestKind
+
+	envelope *dare.Envelope
+	header   *header
+}
+
+// Read recognises the kind by the header alone; anything malformed is an error of kind mesh.NotAuthenticated. A null
+// request may have a third element (the draft's Hello has one).
+func Read(e *dare.Envelope) (*Incoming, error) {
+	kind, h, err := classify(e)
 	if err != nil {
-		return KindNull, mesh.E("make1.Classify", mesh.NotAuthenticated, err)
+		return nil, mesh.E("make1.Read", mesh.NotAuthenticated, err)
 	}
-	return kind, nil
+	return &Incoming{Kind: kind, envelope: e, header: h}, nil
+}
+
+// Classify is Read for who asks for the kind only.
+func Classify(e *dare.Envelope) (RequestKind, error) {
+	r, err := Read(e)
+	if err != nil {
+		return KindNull, err
+	}
+	return r.Kind, nil
 }
 
 func classify(e *dare.Envelope) (RequestKind, *header, error) {
@@ -146,10 +163,13 @@ func exchangeHeader(salt []byte, kid string, u, rkd []byte) []byte {
 	return append(b, `}]}`...)
 }
 
+// headerRoom is what sealedHeader writes beside kid and Salt.
+const headerRoom = len(`{"enc":"","kid":"","Salt":"","Received":"2006-01-02T15:04:05Z"}`) + len(encGCM)
+
 // sealedHeader writes the header of everything else that is sealed: ticket request, ticket response (kid names
 // the ticket secret) and refusal under K_err (no kid). A zero time is not written.
 func sealedHeader(kid string, salt []byte, received time.Time) []byte {
-	b := append([]byte(nil), `{"enc":"`+encGCM+`",`...)
+	b := append(make([]byte, 0, headerRoom+len(kid)+base64.RawURLEncoding.EncodedLen(len(salt))), `{"enc":"`+encGCM+`",`...)
 	if kid != "" {
 		b = append(b, `"kid":"`+kid+`",`...)
 	}

@@ -66,20 +66,34 @@ type box struct {
 	nonce []byte
 }
 
-// payloadBox derives the keys of a payload as every DARE envelope does (DATA §1.5).
+// payloadBox derives the keys of a payload as every DARE envelope does (DATA §1.5): HKDF-SHA-256 with the infos "encrypt"
+// and "iv", both of one block (RFC 5869). It is written out because a ticket request does it twice, and crypto/hkdf makes
+// thirty objects each time.
 func payloadBox(master, salt []byte) box {
-	prk, err := hkdf.Extract(sha256.New, master, salt)
-	if err != nil {
-		panic("make1: " + err.Error()) // never for SHA-256 outside FIPS-only mode
+	prk := mac(salt, master)
+	key := mac(prk[:], []byte("encrypt\x01"))
+	iv := mac(prk[:], []byte("iv\x01"))
+	return newBox(key[:keyLen], iv[:nonceLen])
+}
+
+// mac is HMAC-SHA-256 (RFC 2104) of a short message.
+func mac(key, message []byte) [sha256.Size]byte {
+	var block [2 * sha256.BlockSize]byte // the padded key, then what is hashed after it
+	if len(key) <= sha256.BlockSize {
+		copy(block[:], key)
+	} else {
+		short := sha256.Sum256(key)
+		copy(block[:], short[:])
 	}
-	expand := func(info string, n int) []byte {
-		key, err := hkdf.Expand(sha256.New, prk, info, n)
-		if err != nil {
-			panic("make1: " + err.Error()) // only for n over 255 blocks
-		}
-		return key
+	pad := block[:sha256.BlockSize]
+	for i := range pad {
+		pad[i] ^= 0x36
 	}
-	return newBox(expand("encrypt", keyLen), expand("iv", nonceLen))
+	inner := sha256.Sum256(append(pad, message...))
+	for i := range pad {
+		pad[i] ^= 0x36 ^ 0x5c
+	}
+	return sha256.Sum256(append(pad, inner[:]...))
 }
 
 // wrapBox takes the 44 octets that the schedule derives for a value of its own.
@@ -98,11 +112,24 @@ func newBox(key, nonce []byte) box {
 }
 
 func (b box) seal(plain []byte, aad ...[]byte) []byte {
-	return b.aead.Seal(nil, b.nonce, plain, cat(aad...))
+	return b.aead.Seal(nil, b.nonce, plain, additional(aad))
 }
 
 func (b box) open(sealed []byte, aad ...[]byte) ([]byte, error) {
-	return b.aead.Open(nil, b.nonce, sealed, cat(aad...))
+	return b.aead.Open(nil, b.nonce, sealed, additional(aad))
+}
+
+// openInPlace is open into the memory of sealed.
+func (b box) openInPlace(sealed []byte, aad ...[]byte) ([]byte, error) {
+	return b.aead.Open(sealed[:0], b.nonce, sealed, additional(aad))
+}
+
+// additional is cat for reading: a single part needs no copy.
+func additional(parts [][]byte) []byte {
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return cat(parts...)
 }
 
 // newSalt is time ‖ random, new for every message.

@@ -2,6 +2,9 @@ package make1
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/binary"
 	"testing"
 
@@ -79,5 +82,33 @@ func TestSaltTime(t *testing.T) {
 	salt := newSalt(now)
 	if got := int64(binary.BigEndian.Uint64(salt)); got != now.UnixMilli() || len(salt) != saltLen {
 		t.Errorf("Salt of %d octets with time %d", len(salt), got)
+	}
+}
+
+// What is written out here is what the standard library computes, for keys and messages below, at and above a block.
+func TestPayloadKeys(t *testing.T) {
+	octets := bytes.Repeat([]byte("0123456789abcdefghijklmnopq"), 50)
+	lengths := []int{0, 1, 12, 31, 32, 63, 64, 65, 127, 128, 129, 1048}
+	for _, k := range lengths {
+		for _, m := range lengths {
+			h := hmac.New(sha256.New, octets[:k])
+			h.Write(octets[7 : 7+m])
+			if got := mac(octets[:k], octets[7:7+m]); !bytes.Equal(got[:], h.Sum(nil)) {
+				t.Errorf("key of %d octets, message of %d", k, m)
+			}
+		}
+		master := octets[3 : 3+keyLen]
+		key, err := hkdf.Key(sha256.New, master, octets[:k], "encrypt", keyLen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		iv, err := hkdf.Key(sha256.New, master, octets[:k], "iv", nonceLen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed := newBox(key, iv).seal([]byte("x"))
+		if plain, err := payloadBox(master, octets[:k]).open(sealed); err != nil || string(plain) != "x" {
+			t.Errorf("Salt of %d octets: %q, %v", k, plain, err)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package make1
 
 import (
+	"bytes"
 	"errors"
 	"time"
 
@@ -100,14 +101,22 @@ type TicketRequest struct {
 // suite, service key or domain) with a nil TicketRequest, to be answered by a hint; with a TicketRequest
 // whose Answer seals the refusal: mesh.RequestStale, mesh.TicketExpired, mesh.NotAuthenticated.
 func OpenTicket(e *dare.Envelope, domain string, serviceKeys func(kid string) (u []byte, ok bool), ring *Ring, now time.Time) (*TicketRequest, error) {
-	const op = "make1.OpenTicket"
-	kind, h, err := classify(e)
-	if err == nil && kind != KindTicket {
-		err = errors.New("not a ticket request")
-	}
+	in, err := Read(e)
 	if err != nil {
-		return nil, mesh.E(op, mesh.NotAuthenticated, err)
+		return nil, err
 	}
+	in.envelope = &dare.Envelope{Header: e.Header, Payload: bytes.Clone(e.Payload), Trailer: e.Trailer}
+	return in.OpenTicket(domain, serviceKeys, ring, now)
+}
+
+// OpenTicket is the function of that name for a request that was read. It opens in place: the memory of the envelope's
+// payload becomes that of TicketRequest.Payload, and the envelope is of no other use.
+func (in *Incoming) OpenTicket(domain string, serviceKeys func(kid string) (u []byte, ok bool), ring *Ring, now time.Time) (*TicketRequest, error) {
+	const op = "make1.OpenTicket"
+	if in.Kind != KindTicket {
+		return nil, mesh.Errorf(op, mesh.NotAuthenticated, "not a ticket request")
+	}
+	e, h := in.envelope, in.header
 	opaque := h.Salt[saltLen:]
 	o := ring.memory.get(opaque)
 	remembered := o != nil
@@ -152,7 +161,7 @@ func (t *TicketRequest) open(e *dare.Envelope, h *header) (err error) {
 	if h.KID != t.channel.kid { // both are on the wire
 		return errors.New("kid of another ticket")
 	}
-	t.Payload, err = payloadBox(t.channel.c2s, h.Salt).open(e.Payload, e.Header)
+	t.Payload, err = payloadBox(t.channel.c2s, h.Salt).openInPlace(e.Payload, e.Header)
 	return err
 }
 

@@ -34,7 +34,7 @@ type message struct {
 }
 
 func (m message) envelope() *dare.Envelope {
-	return &dare.Envelope{Header: []byte(m.Header), Payload: m.Ciphertext}
+	return &dare.Envelope{Header: []byte(m.Header), Payload: bytes.Clone(m.Ciphertext)}
 }
 
 type authVectors struct {
