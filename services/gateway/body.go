@@ -41,6 +41,7 @@ type bodies struct {
 	budget int64
 	used   atomic.Int64
 	pool   sync.Pool // of *[]byte
+	pacers sync.Pool // of *pacer
 	now    func() time.Time
 }
 
@@ -52,9 +53,11 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request) ([]byte, *answer) 
 	if r.ContentLength > maxBody {
 		return nil, closing(transportRefusal(http.StatusRequestEntityTooLarge))
 	}
-	p := &pacer{pace: b.pace, control: http.NewResponseController(w), body: r.Body, start: b.now(), now: b.now}
+	p := b.pacer(w, r)
 	body, err := b.fill(p, r.ContentLength)
-	p.stop()
+	if p.stop() {
+		b.pacers.Put(p)
+	}
 	if err == nil {
 		return body, nil
 	}
@@ -159,16 +162,28 @@ func (b *bodies) release(buf []byte) {
 // to the goroutine of the connection, and nearly every body is there at once.
 type pacer struct {
 	pace
-	control *http.ResponseController
-	body    io.Reader
-	start   time.Time
-	now     func() time.Time
-	n       int64
-	timer   *time.Timer // nil before the first Read
+	w     http.ResponseWriter
+	body  io.Reader
+	start time.Time
+	now   func() time.Time
+	n     int64
+	timer *time.Timer // nil before the first Read of all
 
 	mu   sync.Mutex
 	done bool // stop was called
 	late bool // a deadline was set
+}
+
+// pacer returns one for a body; the timer of one that stop gave back is used again.
+func (b *bodies) pacer(w http.ResponseWriter, r *http.Request) *pacer {
+	p, ok := b.pacers.Get().(*pacer)
+	if !ok {
+		p = new(pacer)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pace, p.w, p.body, p.start, p.now, p.n, p.done = b.pace, w, r.Body, b.now(), b.now, 0, false
+	return p
 }
 
 func (p *pacer) Read(buf []byte) (int, error) {
@@ -196,23 +211,26 @@ func (p *pacer) cut() {
 	defer p.mu.Unlock()
 	if !p.done {
 		p.late = true
-		_ = p.control.SetReadDeadline(time.Unix(1, 0)) // a server that knows no deadlines (a test's recorder) has no slow senders
+		p.deadline(time.Unix(1, 0))
 	}
 }
 
 // stop ends the watch, and takes a deadline away: the server watches the connection for its end while the request is
-// worked on.
-func (p *pacer) stop() {
-	if p.timer != nil {
-		p.timer.Stop()
-	}
+// worked on. It says whether p can be used again: not when its timer has gone off, for cut may come yet.
+func (p *pacer) stop() (again bool) {
+	again = p.timer != nil && p.timer.Stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done = true
 	if p.late {
-		_ = p.control.SetReadDeadline(time.Time{}) // see cut
+		p.deadline(time.Time{})
 	}
+	p.w, p.body = nil, nil // of the request
+	return again
 }
+
+// deadline is SetReadDeadline; a server that knows none (a test's recorder) has no slow senders.
+func (p *pacer) deadline(t time.Time) { _ = http.NewResponseController(p.w).SetReadDeadline(t) }
 
 func closing(a *answer) *answer {
 	a.closing = true

@@ -26,7 +26,7 @@ type creation struct {
 // own key vouches for the device (step 5) is checked by the shard, which alone can read the CatalogedDevice.
 func (q *request) create(ctx context.Context, body jbcd.Raw) (mesh.ResponseMessage, error) {
 	const op = "gateway.create"
-	if wait, ok := q.creations.take(q.remote); !ok {
+	if wait, ok := q.creations.take(q.remote()); !ok {
 		return nil, limited(op, wait)
 	}
 	var v mesh.CreateRequest

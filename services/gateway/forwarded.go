@@ -39,7 +39,7 @@ func (q *request) receive(ctx context.Context, body jbcd.Raw) (mesh.ResponseMess
 	for _, b := range []struct {
 		*buckets
 		key string
-	}{{q.serviceLetters, q.who.profileUDF}, {q.addressLetters, q.remote}} {
+	}{{q.serviceLetters, q.who.profileUDF}, {q.addressLetters, q.remote()}} {
 		if wait, ok := b.takeN(b.key, max(1, min(len(v.Message), maxPostMessages))); !ok {
 			return nil, limited(op, wait)
 		}

@@ -61,7 +61,7 @@ func (q *request) nullHello(body jbcd.Raw) *answer {
 		if c := q.domain.cached.Load(); c != nil && q.now().Sub(c.made) < helloLife {
 			return &answer{status: http.StatusCreated, body: c.body}
 		}
-	} else if wait, ok := q.exchanges.take(q.remote); !ok { // a signature costs what an exchange costs
+	} else if wait, ok := q.exchanges.take(q.remote()); !ok { // a signature costs what an exchange costs
 		return q.refuse(limited(op, wait))
 	}
 	hello := q.domain.hello

@@ -38,7 +38,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A trace begins here: what a client says of traces is a stranger's word.
 	ctx, span := f.tracer.Start(r.Context(), "gateway", trace.WithSpanKind(trace.SpanKindServer))
 	defer span.End()
-	q := &request{Gateway: f.Gateway, cleartext: f.cleartext, remote: remoteAddress(r), start: f.now()}
+	q := &request{Gateway: f.Gateway, cleartext: f.cleartext, peer: r.RemoteAddr, start: f.now()}
 	a := f.serve(ctx, q, w, r)
 	write(w, r, a)
 	q.record(ctx, span, a)
@@ -118,12 +118,12 @@ func acceptable(h http.Header) bool {
 	return !ok || strings.EqualFold(charset, "utf-8")
 }
 
-// remoteAddress is the network address whose limits count: an IPv4 address, or the /64 of an IPv6 one, which is what a
+// remote is the network address whose limits count: an IPv4 address, or the /64 of an IPv6 one, which is what a
 // subscriber gets.
-func remoteAddress(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+func (q *request) remote() string {
+	host, _, err := net.SplitHostPort(q.peer)
 	if err != nil {
-		return r.RemoteAddr
+		return q.peer
 	}
 	ip := net.ParseIP(host)
 	if ip == nil || ip.To4() != nil {
@@ -151,8 +151,7 @@ func (a *answer) httpStatus() int {
 
 func write(w http.ResponseWriter, r *http.Request, a *answer) {
 	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Type", contentType)
+	h["Cache-Control"], h["Content-Type"] = []string{"no-store"}, []string{contentType} // names in their canonical form
 	if a.status == http.StatusMethodNotAllowed {
 		h.Set("Allow", http.MethodPost)
 	}
@@ -163,7 +162,7 @@ func write(w http.ResponseWriter, r *http.Request, a *answer) {
 	if a.closing && r.ProtoMajor == 1 { // HTTP/2 ends the stream; the others of the connection go on
 		h.Set("Connection", "close")
 	}
-	h.Set("Content-Length", strconv.Itoa(len(a.body)))
+	h["Content-Length"] = []string{strconv.Itoa(len(a.body))}
 	w.WriteHeader(a.httpStatus())
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(a.body) // the caller has gone: nobody is left to tell

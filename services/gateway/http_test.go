@@ -407,7 +407,7 @@ func TestFramingOfLaterRequests(t *testing.T) {
 func TestPace(t *testing.T) {
 	now := time.Unix(0, 0)
 	p := &pacer{
-		pace: bodyPace(), control: http.NewResponseController(httptest.NewRecorder()), start: now, now: func() time.Time { return now },
+		pace: bodyPace(), w: httptest.NewRecorder(), start: now, now: func() time.Time { return now },
 		body: pieces{func(b []byte) int { now = now.Add(time.Second); return min(len(b), 40<<10) }},
 	}
 	buf := make([]byte, 64<<10)

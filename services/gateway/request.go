@@ -27,7 +27,7 @@ type request struct {
 	*Gateway
 	cleartext bool
 	domain    *domain
-	remote    string // network address, for limits
+	peer      string // address and port, as net/http has them
 	start     time.Time
 	size      int // of the body
 
@@ -47,7 +47,7 @@ type request struct {
 // replayKey is a digest of make1's ReplayKey: fixed size, and nobody can make two requests meet.
 type replayKey [sha256.Size]byte
 
-// handle answers a body: the verification order of AUTH §4.
+// handle answers a body, which it may change: the verification order of AUTH §4.
 func (q *request) handle(ctx context.Context, body []byte) *answer {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
@@ -58,18 +58,18 @@ func (q *request) handle(ctx context.Context, body []byte) *answer {
 	default:
 		return q.refuse(mesh.Errorf("gateway.handle", mesh.BadRequest, "no envelope"))
 	}
-	e, err := dare.Parse(body)
+	e, err := dare.ParseInPlace(body) // whatever outlives the request is decoded out of it
 	if err != nil {
 		return q.refuse(mesh.E("gateway.handle", mesh.BadRequest, err))
 	}
-	kind, err := make1.Classify(e)
+	in, err := make1.Read(e)
 	switch {
 	case err != nil:
 		return q.refuse(err)
-	case kind == make1.KindExchange:
-		return q.exchange(ctx, e)
-	case kind == make1.KindTicket:
-		return q.ticket(ctx, e)
+	case in.Kind == make1.KindExchange:
+		return q.exchange(ctx, in)
+	case in.Kind == make1.KindTicket:
+		return q.ticket(ctx, in)
 	}
 	return q.null(e.Payload, mesh.NotAuthenticated)
 }
@@ -113,12 +113,12 @@ func (q *request) null(payload []byte, kind mesh.Kind) *answer {
 }
 
 // exchange answers an exchange request.
-func (q *request) exchange(ctx context.Context, e *dare.Envelope) *answer {
+func (q *request) exchange(ctx context.Context, in *make1.Incoming) *answer {
 	const op = "gateway.exchange"
-	if wait, ok := q.exchanges.take(q.remote); !ok {
+	if wait, ok := q.exchanges.take(q.remote()); !ok {
 		return q.refuse(limited(op, wait))
 	}
-	x, err := make1.OpenExchange(e, q.domain.name, q.domain.serviceKey, q.now())
+	x, err := in.OpenExchange(q.domain.name, q.domain.serviceKey, q.now())
 	if x == nil {
 		return q.refuse(err)
 	}
@@ -152,21 +152,19 @@ func (g *Gateway) seen(k replayKey) bool {
 }
 
 // ticket answers a ticket request.
-func (q *request) ticket(ctx context.Context, e *dare.Envelope) *answer {
+func (q *request) ticket(ctx context.Context, in *make1.Incoming) *answer {
 	const op = "gateway.ticket"
 	ring := q.domain.ring()
 	if ring == nil {
 		return q.refuse(mesh.Errorf(op, mesh.Overloaded, "no ticket ring"))
 	}
-	t, err := make1.OpenTicket(e, q.domain.name, q.domain.serviceU, ring, q.now())
+	t, err := in.OpenTicket(q.domain.name, q.domain.serviceU, ring, q.now())
 	if t == nil {
 		return q.refuse(err)
 	}
 	replay := replayKey(sha256.Sum256([]byte(t.ReplayKey())))
-	if (err == nil || mesh.KindOf(err) == mesh.NotAuthenticated) && q.seen(replay) {
-		err = mesh.Errorf(op, mesh.RequestStale, "replay")
-	}
-	if err == nil && !q.replays.add(replay, struct{}{}) {
+	switch {
+	case err == nil && !q.replays.add(replay, struct{}{}), mesh.KindOf(err) == mesh.NotAuthenticated && q.seen(replay):
 		err = mesh.Errorf(op, mesh.RequestStale, "replay")
 	}
 	if err != nil {

@@ -6,10 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/mathmesh/meshd/pkg/dare"
 	"github.com/mathmesh/meshd/pkg/keys"
 	"github.com/mathmesh/meshd/pkg/make1"
 	"github.com/mathmesh/meshd/pkg/mesh"
+	shardpb "github.com/mathmesh/meshd/proto/mesh/shard/v1"
 )
 
 // Covers C-010, C-051, C-062, C-063, C-155 as far as they need no shard.
@@ -235,6 +238,30 @@ func TestMalformedPayload(t *testing.T) {
 		r.is(t, payload[:min(len(payload), 60)], 400, extended)
 		if r.how != "sealed" || r.ticket == nil {
 			t.Errorf("%.60s: %s, ticket %t; want an exchange response", payload, r.how, r.ticket != nil)
+		}
+	}
+}
+
+// Bodies and their memory are used again: what a shard was asked stays as it was, whatever comes after it.
+func TestUploadOutlivesItsBody(t *testing.T) {
+	u := newUploader(t)
+	u.uploads = new([]*shardpb.UploadRequest)
+	upload := func(content string) {
+		t.Helper()
+		e, p, err := u.ticket.Seal(u.upload(t, content), u.clock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		send(t, u.Handler(), e, p, new(mesh.UploadResponse)).is(t, "Upload", 201, 0)
+	}
+	var want []proto.Message
+	for i := range 20 {
+		upload(strings.Repeat(string(rune('a'+i)), 1<<10))
+		want = append(want, proto.Clone((*u.uploads)[i]))
+	}
+	for i, r := range *u.uploads {
+		if !proto.Equal(r, want[i]) {
+			t.Errorf("Upload %d has changed", i)
 		}
 	}
 }
