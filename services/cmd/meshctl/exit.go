@@ -46,7 +46,7 @@ func exitCode(err error) int {
 
 func codeOf(kind mesh.Kind) int {
 	switch kind {
-	case mesh.UnknownAccount, mesh.UnknownContainer:
+	case mesh.UnknownAccount, mesh.UnknownContainer, mesh.ResponseNotFound:
 		return 3
 	case mesh.Conflict, mesh.AccountRegistered:
 		return 5

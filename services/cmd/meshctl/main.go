@@ -50,7 +50,7 @@ Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 refused, 5 conflict, 6 a chec
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVarP(&out.format, "output", "o", "table", "table or json")
 	root.AddCommand(
-		accountCommand(&out), devCommand(), fsckCommand(&out), migrateCommand(), partitionsCommand(&out), pkiCommand(),
+		accountCommand(&out), devCommand(), fsckCommand(&out), incidentCommand(&out), messageCommand(&out), migrateCommand(), partitionsCommand(&out), pkiCommand(),
 		shardmapCommand(&out), streamsCommand(&out), ticketsCommand(&out),
 	)
 	return root
