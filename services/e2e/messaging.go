@@ -79,7 +79,7 @@ func NewZone(t testing.TB) *Zone {
 	for _, s := range []*dns.Server{{PacketConn: conn, Handler: z}, {Listener: l, Handler: z}} {
 		started := make(chan struct{})
 		s.NotifyStartedFunc = func() { close(started) }
-		go s.ActivateAndServe()
+		go func() { _ = s.ActivateAndServe() }() // ends with Shutdown
 		<-started
 		t.Cleanup(func() { _ = s.Shutdown() })
 	}

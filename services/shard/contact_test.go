@@ -86,13 +86,14 @@ func TestReadContact(t *testing.T) {
 // A PIN lives until it expires, as far as the service can read that (FLOWS §9 step 6).
 func TestLivePIN(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
-	pin := func(expire *jbcd.Time) *Frame {
-		e, err := dare.New([]byte("{}"), dare.Options{Meta: &dare.ContentMeta{UniqueID: "A", Expire: expire}})
+	typed := func(tag string, expire *jbcd.Time) *Frame {
+		e, err := dare.New([]byte("{}"), dare.Options{Meta: &dare.ContentMeta{UniqueID: "A", MessageType: tag, Expire: expire}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return &Frame{Header: e.Header}
 	}
+	pin := func(expire *jbcd.Time) *Frame { return typed(mesh.TagMessagePIN, expire) }
 	for what, c := range map[string]struct {
 		pin  *Frame
 		want bool
@@ -101,6 +102,8 @@ func TestLivePIN(t *testing.T) {
 		"no end":     {pin(nil), true},
 		"still good": {pin(&jbcd.Time{Time: now.Add(time.Minute)}), true},
 		"over":       {pin(&jbcd.Time{Time: now}), false},
+		"a claim":    {typed(mesh.TagMessageClaim, nil), false},
+		"no meta":    {&Frame{Header: []byte("{}")}, false},
 		"unreadable": {&Frame{Header: []byte("{")}, false},
 	} {
 		if got := live(c.pin, now); got != c.want {
