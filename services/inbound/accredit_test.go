@@ -41,3 +41,58 @@ func TestAccreditation(t *testing.T) {
 		}
 	})
 }
+
+// A domain that cannot be asked is asked once in a while, not once for each message; then it counts as any other.
+func TestAccreditationFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fault, asked := errors.New("no DNS"), 0
+		a := newAccreditation(func(context.Context, string) (string, error) { asked++; return "MAAA-SERV", fault })
+		for range 3 {
+			if _, err := a.speaks(t.Context(), "MAAA-SERV", "alpha.example"); !errors.Is(err, fault) || asked != 1 {
+				t.Errorf("%v after %d lookups, want the fault after one", err, asked)
+			}
+		}
+		time.Sleep(failedFor)
+		fault = nil
+		if ok, err := a.speaks(t.Context(), "MAAA-SERV", "alpha.example"); !ok || err != nil || asked != 2 {
+			t.Errorf("DNS is back: %v, %v after %d lookups", ok, err, asked)
+		}
+	})
+}
+
+// Domains that say nothing hold up a quarter of the messages and not for long, and those of known domains not at all.
+func TestAccreditationSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAccreditation(func(ctx context.Context, domain string) (string, error) {
+			if domain == "alpha.example" {
+				return "MAAA-SERV", nil
+			}
+			<-ctx.Done()
+			return "", ctx.Err()
+		})
+		known := func() {
+			t.Helper()
+			if ok, err := a.speaks(t.Context(), "MAAA-SERV", "alpha.example"); !ok || err != nil {
+				t.Errorf("the known domain: %v, %v", ok, err)
+			}
+		}
+		known()
+		start := time.Now()
+		for i := range lookups {
+			go func() { _, _ = a.speaks(t.Context(), "MBBB-LIAR", []string{"one.example", "two.example"}[i%2]) }()
+		}
+		synctest.Wait()
+		known()
+		if _, err := a.speaks(t.Context(), "MBBB-LIAR", "three.example"); !errors.Is(err, errBusy) {
+			t.Errorf("one more silent domain: %v, want %v", err, errBusy)
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("waited %s", took)
+		}
+		time.Sleep(lookupTimeout)
+		synctest.Wait()
+		if n := len(a.slots); n != 0 {
+			t.Errorf("%d still wait", n)
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mathmesh/meshd/pkg/dare"
 	"github.com/mathmesh/meshd/pkg/mesh"
+	"github.com/mathmesh/meshd/pkg/udf"
 	eventpb "github.com/mathmesh/meshd/proto/mesh/event/v1"
 	shardpb "github.com/mathmesh/meshd/proto/mesh/shard/v1"
 )
@@ -19,8 +20,9 @@ type facts struct {
 
 	// stage envelope
 	size     int
-	envelope *dare.Envelope // nil: cannot be read
-	letter   *mesh.Letter   // nil: breaks the identifier rules
+	envelope *dare.Envelope      // nil: cannot be read
+	letter   *mesh.Letter        // nil: breaks the identifier rules
+	verify   func() *mesh.Sender // once for all recipients: it is what costs most
 
 	// stage sender
 	sender    *mesh.Sender // nil: not signed, or not as it must be
@@ -41,6 +43,26 @@ type facts struct {
 func domainOf(address string) string {
 	_, domain, _ := strings.Cut(address, "@")
 	return domain
+}
+
+// claims are the addresses that the service may vouch for: the Sender where the message names one, as that is what people are shown, and
+// otherwise any address of the signer.
+func (f *facts) claims() []string {
+	if f.letter.Message == nil || f.letter.Message.Sender == "" {
+		return f.sender.Addresses
+	}
+	if named, ok := f.sender.Named(f.letter.Message.Sender); ok {
+		return []string{named}
+	}
+	return nil // refused by a rule before
+}
+
+// source is who transmitted the message: another service, or an account of ours.
+func (f *facts) source() string {
+	if f.fromOther {
+		return udf.Canonical(f.delivery.GetServiceUdf())
+	}
+	return f.delivery.GetSenderAccount()
 }
 
 // identity is by what UDF the sender is known: of the ProfileAccount, or of its mesh when the profile has no signature of its own, since

@@ -30,53 +30,91 @@ type rule struct {
 
 // rules are asked in this order within a stage; a stage's rules after those of the one before. Of a message that no rule refuses it is accepted.
 var rules = []rule{
-	{name: "message-size", stage: stageEnvelope, kind: mesh.RequestSize,
-		refuses: func(f *facts, _ *Site) bool { return f.size > mesh.MaxMessage }},
-	{name: "message-form", stage: stageEnvelope, kind: mesh.MessageInvalid,
-		refuses: func(f *facts, _ *Site) bool { return f.letter == nil }},
-	{name: "type-of-own-devices", stage: stageEnvelope, kind: mesh.MessageUnsupported,
-		refuses: func(f *facts, _ *Site) bool { return slices.Contains(private, f.letter.Type) }},
-	{name: "type-unknown", stage: stageEnvelope, kind: mesh.MessageUnsupported,
+	{
+		name: "message-size", stage: stageEnvelope, kind: mesh.RequestSize,
+		refuses: func(f *facts, _ *Site) bool { return f.size > mesh.MaxMessage },
+	},
+	{
+		name: "message-form", stage: stageEnvelope, kind: mesh.MessageInvalid,
+		refuses: func(f *facts, _ *Site) bool { return f.letter == nil },
+	},
+	{
+		name: "type-of-own-devices", stage: stageEnvelope, kind: mesh.MessageUnsupported,
+		refuses: func(f *facts, _ *Site) bool { return slices.Contains(private, f.letter.Type) },
+	},
+	{
+		name: "type-unknown", stage: stageEnvelope, kind: mesh.MessageUnsupported,
 		refuses: func(f *facts, _ *Site) bool {
 			return !slices.Contains(private, f.letter.Type) && !slices.Contains(known, f.letter.Type)
-		}},
-	{name: "service-denied", stage: stageEnvelope, kind: mesh.ServiceBlockedService,
-		refuses: func(f *facts, s *Site) bool { return f.fromOther && s.deniesService(f.delivery.GetServiceUdf(), "") }},
-	{name: "report-to-abuse", stage: stageEnvelope, kind: mesh.MessageUnsupported,
-		refuses: func(f *facts, _ *Site) bool { return (f.letter.Type == TagReport) != isAbuse(f.recipient) }},
+		},
+	},
+	{
+		name: "service-denied", stage: stageEnvelope, kind: mesh.ServiceBlockedService,
+		refuses: func(f *facts, s *Site) bool { return f.fromOther && s.deniesService(f.delivery.GetServiceUdf(), "") },
+	},
+	{
+		name: "report-to-abuse", stage: stageEnvelope, kind: mesh.MessageUnsupported,
+		refuses: func(f *facts, _ *Site) bool { return (f.letter.Type == TagReport) != isAbuse(f.recipient) },
+	},
 
-	{name: "signature", stage: stageSender, kind: mesh.MessageInvalid, incident: true,
-		refuses: func(f *facts, _ *Site) bool { return f.sender == nil }},
-	{name: "sender-claimed", stage: stageSender, kind: mesh.MessageInvalid, incident: true,
-		refuses: func(f *facts, _ *Site) bool { return f.claimsAnother() }},
-	{name: "sender-not-transmitting", stage: stageSender, kind: mesh.MessageInvalid, incident: true,
-		refuses: func(f *facts, _ *Site) bool { return !f.fromOther && f.address == "" }},
+	{
+		name: "signature", stage: stageSender, kind: mesh.MessageInvalid, incident: true,
+		refuses: func(f *facts, _ *Site) bool { return f.sender == nil },
+	},
+	{
+		name: "sender-claimed", stage: stageSender, kind: mesh.MessageInvalid, incident: true,
+		refuses: func(f *facts, _ *Site) bool { return f.claimsAnother() },
+	},
+	{
+		name: "sender-not-transmitting", stage: stageSender, kind: mesh.MessageInvalid, incident: true,
+		refuses: func(f *facts, _ *Site) bool { return !f.fromOther && f.address == "" },
+	},
 
-	{name: "service-domain-denied", stage: stageService, kind: mesh.ServiceBlockedService,
-		refuses: func(f *facts, s *Site) bool { return f.fromOther && s.deniesService("", f.serviceDomain) }},
-	{name: "service-not-allowed", stage: stageService, kind: mesh.ServiceBlockedService,
+	{
+		name: "service-domain-denied", stage: stageService, kind: mesh.ServiceBlockedService,
+		refuses: func(f *facts, s *Site) bool { return f.fromOther && s.deniesService("", f.serviceDomain) },
+	},
+	{
+		name: "service-not-allowed", stage: stageService, kind: mesh.ServiceBlockedService,
 		refuses: func(f *facts, s *Site) bool {
 			return f.fromOther && !s.allowsService(f.delivery.GetServiceUdf(), f.serviceDomain)
-		}},
-	{name: "service-accreditation", stage: stageService, kind: mesh.Unaccredited, incident: true,
-		refuses: func(f *facts, _ *Site) bool { return f.fromOther && !f.accredited }},
-	{name: "sender-denied", stage: stageService, kind: mesh.ServiceBlockedSender,
-		refuses: func(f *facts, s *Site) bool { return s.deniesSender(f.address, f.identity()) }},
+		},
+	},
+	{
+		name: "service-accreditation", stage: stageService, kind: mesh.Unaccredited, incident: true,
+		refuses: func(f *facts, _ *Site) bool { return f.fromOther && !f.accredited },
+	},
+	{
+		name: "sender-denied", stage: stageService, kind: mesh.ServiceBlockedSender,
+		refuses: func(f *facts, s *Site) bool { return s.deniesSender(f.address, f.identity()) },
+	},
 
-	{name: "recipient-unknown", stage: stageRecipient, kind: mesh.UnknownAccount,
-		refuses: func(f *facts, _ *Site) bool { return !f.exists }},
-	{name: "recipient-moved", stage: stageRecipient, kind: mesh.Redirect,
-		refuses: func(f *facts, _ *Site) bool { return f.standing.GetRedirect() != "" }},
-	{name: "recipient-blocked", stage: stageRecipient, kind: mesh.RecipientBlockedSender,
+	{
+		name: "recipient-unknown", stage: stageRecipient, kind: mesh.UnknownAccount,
+		refuses: func(f *facts, _ *Site) bool { return !f.exists },
+	},
+	{
+		name: "recipient-moved", stage: stageRecipient, kind: mesh.Redirect,
+		refuses: func(f *facts, _ *Site) bool { return f.standing.GetRedirect() != "" },
+	},
+	{
+		name: "recipient-blocked", stage: stageRecipient, kind: mesh.RecipientBlockedSender,
 		refuses: func(f *facts, _ *Site) bool {
 			return !isAbuse(f.recipient) && f.standing.GetState() != shardpb.AccountState_ACCOUNT_STATE_CONNECTED
-		}},
-	{name: "contact-blocked", stage: stageRecipient, kind: mesh.RecipientBlockedSender, incident: true,
-		refuses: func(f *facts, _ *Site) bool { return f.may("Block") }},
-	{name: "contact-pinned", stage: stageRecipient, kind: mesh.InsufficientPrivilege, incident: true,
-		refuses: func(f *facts, _ *Site) bool { return f.standing.GetPinnedProfileUdf() != "" }},
-	{name: "contact-right", stage: stageRecipient, kind: mesh.InsufficientPrivilege,
-		refuses: func(f *facts, _ *Site) bool { return !f.admitted() }},
+		},
+	},
+	{
+		name: "contact-blocked", stage: stageRecipient, kind: mesh.RecipientBlockedSender, incident: true,
+		refuses: func(f *facts, _ *Site) bool { return f.may("Block") },
+	},
+	{
+		name: "contact-pinned", stage: stageRecipient, kind: mesh.InsufficientPrivilege, incident: true,
+		refuses: func(f *facts, _ *Site) bool { return f.standing.GetPinnedProfileUdf() != "" },
+	},
+	{
+		name: "contact-right", stage: stageRecipient, kind: mesh.InsufficientPrivilege,
+		refuses: func(f *facts, _ *Site) bool { return !f.admitted() },
+	},
 }
 
 // private are messages between the devices of one account and its service: from outside they are never accepted (FLOWS §9 step 6).
