@@ -40,7 +40,7 @@ func (s *Server) Policy(ctx context.Context, r *shardpb.PolicyRequest) (*shardpb
 	}, nil
 }
 
-// live says whether a PIN message still admits: its expiry, where the service can read it, is not over. Whether it was used is known to
+// live says whether a PIN message still admits: it is one, as other identifiers of mmm_Local are no secrets, and its expiry, where the service can read it, is not over. Whether it was used is known to
 // the owner's devices alone, who check again what was admitted (FLOWS §6).
 func live(pin *Frame, now time.Time) bool {
 	if pin == nil {
@@ -51,10 +51,10 @@ func live(pin *Frame, now time.Time) bool {
 		return false
 	}
 	meta, err := h.ParseMeta()
-	if err != nil {
+	if err != nil || meta.MessageType != mesh.TagMessagePIN {
 		return false
 	}
-	return meta == nil || meta.Expire == nil || now.Before(meta.Expire.Time)
+	return meta.Expire == nil || now.Before(meta.Expire.Time)
 }
 
 // Deliver implements DeliveryService.
