@@ -200,28 +200,42 @@ var strict = base64.RawURLEncoding.Strict()
 // DecodeBase64 decodes base64url without padding, white space dropped (D-44); false when text is anything else,
 // also when the bits left over at the end are not zero: octets have one text.
 func DecodeBase64(text []byte) ([]byte, bool) {
-	return decodeBase64(make([]byte, base64.RawURLEncoding.DecodedLen(len(text))), text)
+	out := make([]byte, base64.RawURLEncoding.DecodedLen(len(text)))
+	n, err := strict.Decode(out, text) // drops line ends itself
+	if err != nil && hasBlank(text) {
+		n, err = strict.Decode(out, withoutBlanks(text))
+	}
+	if err != nil {
+		return nil, false
+	}
+	return out[:n:n], true
 }
 
-// DecodeBase64InPlace is DecodeBase64 into the memory of text, which is lost.
-func DecodeBase64InPlace(text []byte) ([]byte, bool) { return decodeBase64(text, text) }
-
-// decodeBase64: out may be text itself, since what is written never overtakes what is read.
-func decodeBase64(out, text []byte) ([]byte, bool) {
-	if bytes.IndexByte(text, ' ') >= 0 || bytes.IndexByte(text, '\t') >= 0 { // line ends are dropped by Decode itself
-		packed := make([]byte, 0, len(text))
-		for _, c := range text {
-			if c != ' ' && c != '\t' {
-				packed = append(packed, c)
-			}
-		}
-		text = packed
+// DecodeBase64InPlace is DecodeBase64 into the memory of text, which is lost: what is written never overtakes what is read.
+func DecodeBase64InPlace(text []byte) ([]byte, bool) {
+	out := text
+	if hasBlank(text) {
+		text = withoutBlanks(text)
 	}
 	n, err := strict.Decode(out, text)
 	if err != nil {
 		return nil, false
 	}
 	return out[:n:n], true
+}
+
+func hasBlank(text []byte) bool {
+	return bytes.IndexByte(text, ' ') >= 0 || bytes.IndexByte(text, '\t') >= 0
+}
+
+func withoutBlanks(text []byte) []byte {
+	packed := make([]byte, 0, len(text))
+	for _, c := range text {
+		if c != ' ' && c != '\t' {
+			packed = append(packed, c)
+		}
+	}
+	return packed
 }
 
 func readTime(s *scanner, t token, v reflect.Value) error {
