@@ -44,6 +44,14 @@ func (s *composeService) kill() error {
 func (s *composeService) restart() error { return s.start() }
 func (s *composeService) stop()          {}
 
+// away stops the gateway of a provider, by which alone others reach it.
+func (s *composeService) away(domain string) error {
+	name, _, _ := strings.Cut(domain, ".")
+	_, err := s.run("stop", name+"-gateway")
+	return err
+}
+func (s *composeService) back(string) error { return s.start() }
+
 func (s *composeService) databases() []string {
 	return strings.Fields(os.Getenv("MESH_COMPOSE_DATABASES"))
 }

@@ -65,7 +65,13 @@ func (s *devService) kill() error {
 	return waitFor("the killed process is gone", 10*time.Second, func() bool { return s.cmd.Process.Signal(syscall.Signal(0)) != nil })
 }
 
-func (s *devService) restart() error { return s.start() }
+func (s *devService) restart() error           { return s.start() }
+func (s *devService) away(domain string) error { return s.control("stop", domain) }
+func (s *devService) back(domain string) error { return s.control("start", domain) }
+
+func (s *devService) control(verb, domain string) error {
+	return s.d.exec("", "meshctl", "dev", verb, domain, "--state", s.state()).want(0)
+}
 
 func (s *devService) stop() {
 	if s.cmd == nil || s.cmd.Process.Signal(syscall.SIGTERM) != nil {

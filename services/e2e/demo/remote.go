@@ -9,7 +9,8 @@ import (
 )
 
 // remoteService is a deployment that somebody else runs and lets us kill: the end-to-end test, whose roles are separate
-// processes. control is the URL of its answers: GET says where everything is, POST /kill and /restart do what they say.
+// processes. control is the URL of its answers: GET says where everything is, POST /kill, /restart, /away and
+// /back do what they say, the last two with one provider.
 type remoteService struct {
 	d       *demo
 	control string
@@ -38,10 +39,19 @@ func (s *remoteService) ask(method, path string) error {
 	return json.Unmarshal(body, &s.told)
 }
 
-func (s *remoteService) start() error        { return s.ask(http.MethodGet, "/") }
-func (s *remoteService) kill() error         { return s.ask(http.MethodPost, "/kill") }
-func (s *remoteService) restart() error      { return s.ask(http.MethodPost, "/restart") }
-func (s *remoteService) stop()               {}
+func (s *remoteService) start() error   { return s.ask(http.MethodGet, "/") }
+func (s *remoteService) kill() error    { return s.ask(http.MethodPost, "/kill") }
+func (s *remoteService) restart() error { return s.ask(http.MethodPost, "/restart") }
+func (s *remoteService) stop()          {}
+
+func (s *remoteService) away(domain string) error {
+	return s.ask(http.MethodPost, "/away?domain="+domain)
+}
+
+func (s *remoteService) back(domain string) error {
+	return s.ask(http.MethodPost, "/back?domain="+domain)
+}
+
 func (s *remoteService) state() string       { return s.told.State }
 func (s *remoteService) databases() []string { return s.told.Databases }
 

@@ -52,7 +52,7 @@ func (d *demo) scenario() error {
 	if err := d.step("start the service and wait until it is ready", func() (string, error) { return "", d.service.start() }); err != nil {
 		return err
 	}
-	for _, part := range []func() error{d.importing, d.restoring, d.conflicting, d.lying, d.secondPerson, d.killing, d.sharding} {
+	for _, part := range []func() error{d.importing, d.restoring, d.conflicting, d.lying, d.secondPerson, d.killing, d.sharding, d.messaging} {
 		if err := part(); err != nil {
 			return err
 		}

@@ -21,6 +21,7 @@ type demo struct {
 	work     string
 	began    time.Time
 	service  service
+	messages bool // between the providers
 }
 
 // service is the system under the demo: `meshd dev`, or the compose stack.
@@ -28,6 +29,8 @@ type service interface {
 	start() error
 	kill() error // SIGKILL of whatever serves requests, all of it
 	restart() error
+	away(domain string) error // takes one provider down
+	back(domain string) error
 	stop()
 	state() string       // state file for the tools
 	databases() []string // of every shard: URL or file
@@ -48,6 +51,11 @@ func (d *demo) step(title string, f func() (string, error)) error {
 		fmt.Printf("      %s\n", detail)
 	}
 	return nil
+}
+
+// do runs a step of which there is nothing to tell but that it went well.
+func (d *demo) do(title string, f func() error) error {
+	return d.step(title, func() (string, error) { return "", f() })
 }
 
 func chapter(title string) { fmt.Printf("\n%s\n", title) }
@@ -137,4 +145,21 @@ func waitFor(what string, limit time.Duration, f func() bool) error {
 		}
 	}
 	return fmt.Errorf("%s: not within %v", what, limit)
+}
+
+// eventually asks f, which asks a service, until it is true or fails. It is asked once at least.
+func (d *demo) eventually(what string, limit time.Duration, f func() (bool, error)) error {
+	for deadline := time.Now().Add(limit); ; {
+		if ok, err := f(); ok || err != nil {
+			return err
+		}
+		if !time.Now().Before(deadline) {
+			return fmt.Errorf("%s: not within %v", what, limit)
+		}
+		select {
+		case <-d.ctx.Done():
+			return d.ctx.Err()
+		case <-time.After(500 * time.Millisecond): // services limit how often one may ask
+		}
+	}
 }
