@@ -10,17 +10,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/mathmesh/meshd/services/e2e"
 	"github.com/mathmesh/meshd/services/internal/stack"
 )
 
-// The demo's scenario, the main job, against two providers whose roles are separate processes and whose shards have
-// PostgreSQL databases of their own.
+// The demo's scenario, the main job and messages, against two providers whose roles are separate processes, with a NATS cluster each
+// and PostgreSQL databases of their own.
 func TestDemoOnProcesses(t *testing.T) {
-	db := newDatabase(t)
 	bin := binaries(t)
 	build := func(dir, program string) {
 		t.Helper()
@@ -38,30 +36,27 @@ func TestDemoOnProcesses(t *testing.T) {
 		Databases []string
 		Memory    string
 	}
-	state := new(stack.State)
-	var processes []*e2e.Process
-	for _, domain := range []string{"alpha.example", "beta.example"} {
-		name, _, _ := strings.Cut(domain, ".")
-		d := e2e.Start(t, e2e.Options{
-			Binaries: bin, Domain: domain, Shards: 2, Store: stack.Postgres,
-			Databases: func(shard string) string { return db.create(name + "_" + shard) },
-		})
+	named := make(map[string]*e2e.Deployment)
+	var everything []*e2e.Process
+	deployments, _ := providers(t, stack.Postgres)
+	for _, d := range deployments {
+		named[d.Domain] = d
 		defer d.Fsck(t)
-		state.Providers = append(state.Providers, d.State)
-		processes = append(append(processes, d.Gateway), d.Shards...)
+		everything = append(everything, d.Processes()...)
 		for _, s := range d.State.Shards {
 			told.Databases = append(told.Databases, s.Database)
 		}
 	}
-	told.State = filepath.Join(t.TempDir(), "state.json")
-	if err := state.Write(told.State); err != nil {
-		t.Fatal(err)
-	}
+	told.State = deployments[0].StateFile // names both
 
 	mux := http.NewServeMux()
 	answer := func(pattern string, act func(p *e2e.Process)) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			told.Memory = ""
+			processes := everything
+			if d := named[r.URL.Query().Get("domain")]; d != nil {
+				processes = d.Processes()
+			}
 			for _, p := range processes {
 				act(p)
 			}
@@ -77,6 +72,8 @@ func TestDemoOnProcesses(t *testing.T) {
 	})
 	answer("POST /kill", func(p *e2e.Process) { p.Kill(t) })
 	answer("POST /restart", func(p *e2e.Process) { p.Start(t); p.WaitReady(t) })
+	answer("POST /away", func(p *e2e.Process) { p.Stop(t) })
+	answer("POST /back", func(p *e2e.Process) { p.Start(t); p.WaitReady(t) })
 	control := httptest.NewServer(mux)
 	defer control.Close()
 
