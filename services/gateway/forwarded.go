@@ -40,7 +40,7 @@ func (q *request) receive(ctx context.Context, body jbcd.Raw) (mesh.ResponseMess
 		*buckets
 		key string
 	}{{q.serviceLetters, q.who.profileUDF}, {q.addressLetters, q.remote()}} {
-		if wait, ok := b.takeN(b.key, max(1, min(len(v.Message), maxPostMessages))); !ok {
+		if wait, ok := b.takeN(b.key, forwards(&v, int(b.burst))); !ok {
 			return nil, limited(op, wait)
 		}
 	}
@@ -59,6 +59,13 @@ func (q *request) receive(ctx context.Context, body jbcd.Raw) (mesh.ResponseMess
 	}
 	q.countFaults(ctx, ingress, p)
 	return q.deliver(ctx, p)
+}
+
+// forwards is how much work a Post is: each message for each recipient asks that one's shard. One that is more than may come at once is as much as that,
+// since it could never come otherwise.
+func forwards(v *mesh.PostRequest, most int) int {
+	n := min(len(v.Message), maxPostMessages) * min(len(v.Accounts), maxRecipients)
+	return max(1, min(n, most))
 }
 
 // deliver publishes a delivery for each message and answers by the verdicts.

@@ -298,6 +298,8 @@ func TestForwardedRate_C132(t *testing.T) {
 	if wait := got.http.Header().Get("Retry-After"); got.how != "sealed" || wait != "1" {
 		t.Errorf("%s, Retry-After %q", got.how, wait)
 	}
+	got, _ = m.forward(t, p, &mesh.PostRequest{Accounts: []string{bobAddress, aliceAddress}, Message: []*dare.Envelope{p.message(t)}})
+	got.is(t, "two recipients, one left", 429, 31)
 	got, _ = m.forward(t, p, one())
 	got.is(t, "the one left", 201, 0)
 	other := newPeer(t)

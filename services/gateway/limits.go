@@ -18,7 +18,7 @@ type Limits struct {
 	CreateRate  float64
 	CreateBurst float64
 
-	// Messages per second and at once of one other service, and of one network address of services.
+	// Messages per second and at once of one other service, and of one network address of services, each counted for each recipient.
 	ForwardRate  float64
 	ForwardBurst float64
 
