@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -67,33 +68,18 @@ type box struct {
 }
 
 // payloadBox derives the keys of a payload as every DARE envelope does (DATA §1.5): HKDF-SHA-256 with the infos "encrypt"
-// and "iv", both of one block (RFC 5869). It is written out because a ticket request does it twice, and crypto/hkdf makes
-// thirty objects each time.
+// and "iv", both of one block (RFC 5869). The three steps stand here because a ticket request does them twice, and crypto/hkdf
+// makes thirty objects each time.
 func payloadBox(master, salt []byte) box {
 	prk := mac(salt, master)
-	key := mac(prk[:], []byte("encrypt\x01"))
-	iv := mac(prk[:], []byte("iv\x01"))
-	return newBox(key[:keyLen], iv[:nonceLen])
+	return newBox(mac(prk, []byte("encrypt\x01"))[:keyLen], mac(prk, []byte("iv\x01"))[:nonceLen])
 }
 
-// mac is HMAC-SHA-256 (RFC 2104) of a short message.
-func mac(key, message []byte) [sha256.Size]byte {
-	var block [2 * sha256.BlockSize]byte // the padded key, then what is hashed after it
-	if len(key) <= sha256.BlockSize {
-		copy(block[:], key)
-	} else {
-		short := sha256.Sum256(key)
-		copy(block[:], short[:])
-	}
-	pad := block[:sha256.BlockSize]
-	for i := range pad {
-		pad[i] ^= 0x36
-	}
-	inner := sha256.Sum256(append(pad, message...))
-	for i := range pad {
-		pad[i] ^= 0x36 ^ 0x5c
-	}
-	return sha256.Sum256(append(pad, inner[:]...))
+// mac is HMAC-SHA-256.
+func mac(key, message []byte) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write(message)
+	return h.Sum(nil)
 }
 
 // wrapBox takes the 44 octets that the schedule derives for a value of its own.

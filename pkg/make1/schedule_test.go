@@ -3,7 +3,6 @@ package make1
 import (
 	"bytes"
 	"crypto/hkdf"
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"testing"
@@ -85,18 +84,10 @@ func TestSaltTime(t *testing.T) {
 	}
 }
 
-// What is written out here is what the standard library computes, for keys and messages below, at and above a block.
+// The keys are those of the standard library's HKDF, for salts below, at and above a block.
 func TestPayloadKeys(t *testing.T) {
 	octets := bytes.Repeat([]byte("0123456789abcdefghijklmnopq"), 50)
-	lengths := []int{0, 1, 12, 31, 32, 63, 64, 65, 127, 128, 129, 1048}
-	for _, k := range lengths {
-		for _, m := range lengths {
-			h := hmac.New(sha256.New, octets[:k])
-			h.Write(octets[7 : 7+m])
-			if got := mac(octets[:k], octets[7:7+m]); !bytes.Equal(got[:], h.Sum(nil)) {
-				t.Errorf("key of %d octets, message of %d", k, m)
-			}
-		}
+	for _, k := range []int{0, 1, 12, 31, 32, 63, 64, 65, 127, 128, 129, 1048} {
 		master := octets[3 : 3+keyLen]
 		key, err := hkdf.Key(sha256.New, master, octets[:k], "encrypt", keyLen)
 		if err != nil {
