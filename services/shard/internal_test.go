@@ -60,13 +60,18 @@ func TestSignerCache(t *testing.T) {
 // partitions is a store that knows its partitions only.
 type partitions struct {
 	Store
-	reads int
-	epoch uint64
+	reads, counts int
+	epoch         uint64
 }
 
 func (p *partitions) Epoch(context.Context) (uint64, error) {
 	p.reads++
 	return p.epoch, nil
+}
+
+func (p *partitions) Backlog(context.Context) (int64, time.Time, error) {
+	p.counts++
+	return 3, time.Now().Add(-time.Hour), nil
 }
 
 // frozen is a store that does not answer.
@@ -137,9 +142,15 @@ func TestMetrics(t *testing.T) {
 	if e := found["mesh_shard_epoch"]; e["s00"] != 7 || e["s01"] != 7 {
 		t.Errorf("epochs: %v", e)
 	}
+	if n, age := found["mesh_outbox_rows"], found["mesh_outbox_oldest_seconds"]; n["s00"] != 3 || n["s01"] != 3 || age["s00"] < 3600 || age["s01"] < 3600 {
+		t.Errorf("outbox: %v rows, %v seconds", n, age)
+	}
 	store.epoch = 8
 	if collect(); store.reads != 2 {
 		t.Errorf("%d reads of the partition table for two scrapes of two shards, want 2", store.reads)
+	}
+	if store.counts != 2 {
+		t.Errorf("%d counts of the outbox for two scrapes of two shards, want 2", store.counts)
 	}
 	servers[0].metrics.forget()
 	if e := collect()["mesh_shard_epoch"]; e["s00"] != 8 || e["s01"] != 7 {

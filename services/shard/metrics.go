@@ -12,7 +12,7 @@ import (
 	"github.com/mathmesh/meshd/pkg/mesh"
 )
 
-// epochAge bounds how often a scrape may read the partition table.
+// epochAge bounds how often a scrape may read the partition table, and the outbox.
 const epochAge = 10 * time.Second
 
 // epochTime bounds the read: a scrape has no deadline of its own, and would wait for a database that is frozen, the next behind it.
@@ -26,6 +26,11 @@ type metrics struct {
 	mu    sync.Mutex
 	epoch int64
 	read  time.Time
+
+	outbox  sync.Mutex
+	rows    int64
+	oldest  time.Time // zero: no rows
+	counted time.Time
 }
 
 func newMetrics(provider metric.MeterProvider, s *Server) (*metrics, error) {
@@ -49,7 +54,52 @@ func newMetrics(provider metric.MeterProvider, s *Server) (*metrics, error) {
 		}
 		return err
 	}, epoch)
-	return m, err
+	if err != nil {
+		return nil, err
+	}
+	return m, m.observeOutbox(meter, s)
+}
+
+// observeOutbox tells what waits for a verdict: what an operator watches to see that messages go.
+func (m *metrics) observeOutbox(meter metric.Meter, s *Server) error {
+	rows, err := meter.Int64ObservableGauge("mesh_outbox_rows", metric.WithDescription("Messages on their way, once for each recipient."))
+	if err != nil {
+		return err
+	}
+	oldest, err := meter.Int64ObservableGauge("mesh_outbox_oldest_seconds", metric.WithUnit("s"),
+		metric.WithDescription("Age of the oldest message on its way; 0 without any."))
+	if err != nil {
+		return err
+	}
+	_, err = meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		n, age, err := m.backlog(ctx, s.store)
+		if err == nil {
+			shard := metric.WithAttributes(attribute.String("shard", s.name))
+			o.ObserveInt64(rows, n, shard)
+			o.ObserveInt64(oldest, int64(age.Seconds()), shard)
+		}
+		return err
+	}, rows, oldest)
+	return err
+}
+
+// backlog is what Store.Backlog said at most epochAge ago.
+func (m *metrics) backlog(ctx context.Context, store Store) (rows int64, age time.Duration, err error) {
+	m.outbox.Lock()
+	defer m.outbox.Unlock()
+	if m.counted.IsZero() || m.now().Sub(m.counted) >= epochAge {
+		ctx, cancel := context.WithTimeout(ctx, epochTime)
+		defer cancel()
+		rows, oldest, err := store.Backlog(ctx)
+		if err != nil {
+			return 0, 0, err
+		}
+		m.rows, m.oldest, m.counted = rows, oldest, m.now()
+	}
+	if m.rows > 0 {
+		age = max(0, m.now().Sub(m.oldest))
+	}
+	return m.rows, age, nil
 }
 
 func (m *metrics) shardEpoch(ctx context.Context, store Store) (int64, error) {

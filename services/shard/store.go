@@ -111,6 +111,10 @@ type Store interface {
 	// account that never was has none.
 	Outbox(ctx context.Context, q OutboxQuery) ([]OutboxRow, error)
 
+	// Backlog tells how many outbox rows of partitions that are here are not settled, and when the oldest of them was made (none: zero). For a scrape: of more
+	// than MaxBacklog it tells of those that are due first.
+	Backlog(ctx context.Context) (rows int64, oldest time.Time, err error)
+
 	// Standing is what access control asks of a recipient about a sender. An account that is absent or deleted is mesh.UnknownAccount;
 	// any other state is told, not refused.
 	Standing(ctx context.Context, q StandingQuery) (*Standing, error)
@@ -167,6 +171,9 @@ const DedupLife = 15 * time.Minute
 // MaxName bounds EnvelopeID, UniqueID and MessageType, in octets: they are keys of indexes, whose rows have less than 2704
 // octets in PostgreSQL. Ours have 56 characters.
 const MaxName = 1024
+
+// MaxBacklog bounds what Backlog reads: a backlog of so many rows calls an operator, whatever the number.
+const MaxBacklog = 100_000
 
 // MaxContainers bounds the containers of an account: one has some twenty, and a Status of this many is still small. One more is
 // mesh.QuotaExceeded for the whole request.

@@ -94,6 +94,25 @@ var outboxCases = []testCase{
 		b.same("the next", rowIDs(b.claim(10, longLease)), []shard.OutboxID{a[1], fresh[0]})
 		b.same("nothing left", len(b.claim(10, longLease)), 0)
 	}},
+	{"backlog", func(b *bench) {
+		backlog := func(want int64) (oldest time.Time) {
+			b.Helper()
+			n, oldest, err := b.store.Backlog(b.ctx)
+			b.ok(err)
+			b.same("rows", n, want)
+			b.same("none is the oldest of none", oldest.IsZero(), want == 0)
+			return oldest
+		}
+		backlog(0)
+		u := b.user("alice")
+		rows := u.sent("m", 1, bob, carol, dave)
+		b.same("oldest", backlog(3), u.outbox("m")[0].Created)
+		b.claimed("published rows count", longLease, rows...)
+		u.settle(2, retry(rows[0], time.Now().Add(time.Hour)), outcome(rows[1], shard.Failed, "c"))
+		backlog(2)
+		u.settle(2, outcome(rows[0], shard.Delivered, "b"), outcome(rows[2], shard.Delivered, "d"))
+		backlog(0)
+	}},
 	{"claim/not before its time", func(b *bench) {
 		u := b.user("alice")
 		rows := u.sent("m", 1, bob, carol)

@@ -65,6 +65,23 @@ func (s *Store) Outbox(ctx context.Context, q shard.OutboxQuery) ([]shard.Outbox
 	return gather(ctx, s, "shard.Outbox", q.Partition, scanOutgoing, outboxSQL, int16(q.Partition), text(q.Account), text(q.EnvelopeID), ids)
 }
 
+// backlogSQL reads an index, and no more rows than there is a limit for.
+const backlogSQL = `SELECT count(*), min(o.created) FROM (SELECT o.created FROM outbox o
+	WHERE o.state < 3 AND (SELECT p.state FROM partition p WHERE p.partition = o.partition) <> 3
+	ORDER BY o.next_attempt LIMIT $1) o`
+
+// Backlog counts rows that are not settled (shard.Store).
+func (s *Store) Backlog(ctx context.Context) (rows int64, oldest time.Time, err error) {
+	var created *time.Time
+	if err := s.pool.QueryRow(ctx, backlogSQL, int64(shard.MaxBacklog)).Scan(&rows, &created); err != nil {
+		return 0, oldest, wrap("shard.Backlog", err)
+	}
+	if created != nil {
+		oldest = second(*created)
+	}
+	return rows, oldest, nil
+}
+
 // uuids are an array that pgx writes without reflection.
 type uuids = pgtype.FlatArray[pgtype.UUID]
 

@@ -51,6 +51,20 @@ func outboxRows(ctx context.Context, tx *sql.Tx, text string, args ...any) (all 
 	return all, rows.Err()
 }
 
+// Backlog counts rows that are not settled (shard.Store).
+func (s *Store) Backlog(ctx context.Context) (rows int64, oldest time.Time, err error) {
+	var created sql.NullInt64
+	err = s.read(ctx, "shard.Backlog", func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT count(*), min(created) FROM (SELECT o.created FROM outbox o INDEXED BY outbox_open
+			CROSS JOIN partition p ON p.partition = o.partition AND p.state <> ?
+			WHERE o.state <= 2 ORDER BY o.next_attempt LIMIT ?)`, shard.PartitionMoved, shard.MaxBacklog).Scan(&rows, &created)
+	})
+	if created.Valid {
+		oldest = time.Unix(created.Int64, 0).UTC()
+	}
+	return rows, oldest, err
+}
+
 // Claim takes outbox rows that are due (shard.Store). The one writing connection keeps claimers apart.
 func (s *Store) Claim(ctx context.Context, limit int, lease time.Duration) ([]shard.OutboxRow, error) {
 	const op = "shard.Claim"
