@@ -112,6 +112,7 @@ func serveZone(t *testing.T, records ...string) string {
 	s := &dns.Server{PacketConn: conn, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg)
 		m.SetReply(q)
+		m.Authoritative = true
 		m.Rcode = dns.RcodeNameError
 		for _, rr := range zone {
 			if strings.EqualFold(rr.Header().Name, q.Question[0].Name) {

@@ -265,7 +265,7 @@ func baseFields(t *testing.T, m *meshtest.Mesh) {
 			t.Errorf("%s: %s, ID %x", tag, o.how, []byte(o.ID))
 		}
 		switch tag {
-		case mesh.TagHello, mesh.TagStatus, mesh.TagDownload, mesh.TagUpload:
+		case mesh.TagHello, mesh.TagStatus, mesh.TagDownload, mesh.TagUpload, mesh.TagPost:
 			if o.is(t, tag, 201, 0); o.tag != mesh.ResponseTag(tag) {
 				t.Errorf("%s is answered by %s", tag, o.tag)
 			}

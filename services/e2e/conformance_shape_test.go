@@ -20,6 +20,7 @@ var schema = map[string]string{
 	"StatusResponse":    "MeshResponse, EnvelopedProfileMaster Envelope, EnvelopedCatalogEntryDevice Envelope, ContainerStatus []ContainerStatus",
 	"DownloadResponse":  "MeshResponse, Updates []ContainerUpdate",
 	"UploadResponse":    "MeshResponse, Entries []EntryResponse, ConstraintsData ConstraintsData",
+	"PostResponse":      "MeshResponse, Entries []EntryResponse, ConstraintsData ConstraintsData",
 
 	"Version":         "Major Integer, Minor Integer, Encodings []Encoding, URI []String",
 	"Encoding":        "ID []String",

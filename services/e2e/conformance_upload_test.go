@@ -200,7 +200,7 @@ func laterBuild(t *testing.T, m *meshtest.Mesh) {
 	redacted := frame(t, "big", "New", "")
 	redacted.Header = append(append([]byte(nil), redacted.Header[:len(redacted.Header)-1]...), `,"ContentLength":8388608}`...)
 	c.call(t, mesh.TagUpload, mesh.UploadRequest{Updates: []mesh.ContainerUpdate{bookmarks(frame(t, "small", "New", "x"), redacted)}}, nil).is(t, "a redacted entry", 400, 24)
-	for _, tag := range []string{mesh.TagPublish, mesh.TagPost, mesh.TagComplete, mesh.TagClaim, mesh.TagPollClaim, mesh.TagCreateGroup, mesh.TagOperate} {
+	for _, tag := range []string{mesh.TagPublish, mesh.TagComplete, mesh.TagClaim, mesh.TagPollClaim, mesh.TagCreateGroup, mesh.TagOperate} {
 		c.call(t, tag, mesh.Request{}, nil).is(t, tag, 400, 24)
 	}
 	if diff := cmp.Diff(before, c.states(t)); diff != "" {
