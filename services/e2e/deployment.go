@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mathmesh/meshd/services/internal/meshtest"
 	"github.com/mathmesh/meshd/services/internal/shardmap"
 	"github.com/mathmesh/meshd/services/internal/stack"
 )
@@ -146,7 +146,7 @@ func (d *Deployment) shards(t testing.TB) {
 	t.Helper()
 	targets := make([]string, d.Options.Shards)
 	for i := range targets {
-		targets[i] = freePort(t)
+		targets[i] = meshtest.FreeAddress(t)
 	}
 	m := shardmap.Even(1, targets...)
 	data, err := m.Marshal()
@@ -160,7 +160,7 @@ func (d *Deployment) shards(t testing.TB) {
 		if d.Store == stack.Postgres { // a URL is a secret: it comes in a file
 			database = d.write(t, s.Name+".url", where+"\n")
 		}
-		admin := freePort(t)
+		admin := meshtest.FreeAddress(t)
 		file := d.write(t, s.Name+".yaml", fmt.Sprintf(`name: %s
 listen: %s
 admin_listen: %s
@@ -184,7 +184,7 @@ log_level: warn
 
 func (d *Deployment) gateway(t testing.TB) {
 	t.Helper()
-	public, cleartext, admin := freePort(t), freePort(t), freePort(t)
+	public, cleartext, admin := meshtest.FreeAddress(t), meshtest.FreeAddress(t), meshtest.FreeAddress(t)
 	file := d.write(t, "gateway.yaml", fmt.Sprintf(`listen: %s
 cleartext_listen: %s
 admin_listen: %s
@@ -230,15 +230,4 @@ func (d *Deployment) write(t testing.TB, name, content string) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// freePort names a loopback address that was free a moment ago: several files must name it before anybody listens.
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

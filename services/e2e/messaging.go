@@ -13,6 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/mathmesh/meshd/services/internal/meshtest"
 	"github.com/mathmesh/meshd/services/internal/queue"
 	"github.com/mathmesh/meshd/services/internal/rpc"
 	"github.com/mathmesh/meshd/services/internal/stack"
@@ -133,7 +134,7 @@ func (d *Deployment) queue(t testing.TB) {
 	}
 	var routes, monitoring []string
 	for range natsNodes {
-		d.NATS, routes, monitoring = append(d.NATS, freePort(t)), append(routes, freePort(t)), append(monitoring, freePort(t))
+		d.NATS, routes, monitoring = append(d.NATS, meshtest.FreeAddress(t)), append(routes, meshtest.FreeAddress(t)), append(monitoring, meshtest.FreeAddress(t))
 	}
 	for i := range natsNodes {
 		name := fmt.Sprintf("n%d", i)
@@ -199,7 +200,7 @@ log_level: warn
 		"inbound":  fmt.Sprintf("services: [%s]\nsite_policy_file: %s\n", d.Domain, d.write(t, "site.yaml", "# nobody is refused here\n")),
 		"outbound": fmt.Sprintf("provider_dir: %s\n", d.path("roles", "outbound")),
 	} {
-		admin := freePort(t)
+		admin := meshtest.FreeAddress(t)
 		file := d.write(t, role+".yaml", own+common(role, admin))
 		d.Binaries.Run(t, "meshd", "config", "check", role, file)
 		p := &Process{binaries: d.Binaries, Name: d.Domain + " " + role, Admin: admin, Config: file, args: []string{role, "--config", file}}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"github.com/mathmesh/meshd/services/internal/meshtest"
 	"github.com/mathmesh/meshd/services/internal/queue"
 	"github.com/mathmesh/meshd/services/internal/rpc"
 )
@@ -54,7 +55,7 @@ func cluster(t *testing.T) (ca *rpc.CA, nodes []*exec.Cmd, urls, monitoring, rou
 	}
 	file := func(name string) string { return filepath.Join(dir, name) }
 	for range 3 {
-		urls, monitoring, routes = append(urls, freeAddress(t)), append(monitoring, freeAddress(t)), append(routes, freeAddress(t))
+		urls, monitoring, routes = append(urls, meshtest.FreeAddress(t)), append(monitoring, meshtest.FreeAddress(t)), append(routes, meshtest.FreeAddress(t))
 	}
 	for i := range 3 {
 		conf := file(fmt.Sprintf("n%d.conf", i))

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/mathmesh/meshd/services/internal/meshtest"
 	"github.com/mathmesh/meshd/services/internal/queue"
 	"github.com/mathmesh/meshd/services/internal/rpc"
 )
@@ -51,7 +52,7 @@ func fromConf(t *testing.T) (*rpc.CA, string) {
 	file := func(name string) string { return filepath.Join(dir, name) }
 	t.Setenv("TEST_SERVER_NAME", "nats-0")
 	text := queue.Conf{
-		Name: "$TEST_SERVER_NAME", Listen: freeAddress(t), Monitoring: freeAddress(t), Store: file("store"),
+		Name: "$TEST_SERVER_NAME", Listen: meshtest.FreeAddress(t), Monitoring: meshtest.FreeAddress(t), Store: file("store"),
 		Cert: file("nats.pem"), Key: file("nats-key.pem"), CA: file("ca.pem"),
 	}.Text()
 	if err := os.WriteFile(file("nats.conf"), []byte(text), 0o600); err != nil {
