@@ -41,6 +41,26 @@ func TestSiteExpressions(t *testing.T) {
 	}
 }
 
+// The example of docs/operations.md.
+func TestSiteExample(t *testing.T) {
+	s := parse(t, `deny: {services: [spam.example], senders: [mallory@example.org]}
+rules:
+  - {name: no-tasks-from-strangers, when: 'type == "RequestTask" && !contact', refuse: MeshMessageUnsupported}
+`)
+	f := good()
+	f.letter.Type = mesh.TagRequestTask
+	if _, _, refused := s.refuse(f); refused {
+		t.Error("a contact's task is refused")
+	}
+	f.standing.Contact = false
+	if name, _, refused := s.refuse(f); !refused || name != "site-no-tasks-from-strangers" {
+		t.Errorf("a stranger's task: %v by %q", refused, name)
+	}
+	if !s.deniesService("", "spam.example") || !s.deniesSender("mallory@example.org", "") {
+		t.Error("the lists do not count")
+	}
+}
+
 func TestSiteFaults(t *testing.T) {
 	for what, c := range map[string]struct{ text, want string }{
 		"unknown key":     {"denied: {}", "denied"},
